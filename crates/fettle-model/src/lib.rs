@@ -1,0 +1,34 @@
+//! Typed ids, units, states and evidence: pure data that every other room speaks.
+//!
+//! Owns the vocabulary of docs/GLOSSARY.md as Rust types. It must not do IO, read a clock or draw randomness.
+
+pub mod attempt;
+pub mod catalogue;
+pub mod evidence;
+pub mod extractor;
+pub mod failure;
+pub mod filter;
+pub mod id;
+pub mod lexical;
+pub mod report;
+pub mod resources;
+pub mod row;
+pub mod stage;
+pub mod status;
+pub mod time;
+
+pub use attempt::{AttemptExit, AttemptSpec, ManifestRef, TargetCollection};
+pub use evidence::{AttemptEvidence, MemoryEvidence, ProcessExit, WorkerDeath};
+pub use extractor::{ExtractorRef, ExtractorSource};
+pub use failure::{
+    DocumentErrorClass, ErrorCategory, FailureCategory, InfraEvent, InfraEventType, RowError,
+};
+pub use id::{
+    ApiKeyId, AttemptId, BatchId, BlobId, BucketId, CollectionId, DocumentId, IdError, JobId,
+    NamespaceId, ObjectId, PluginId, TaskId,
+};
+pub use resources::{Resources, SubmissionParams};
+pub use row::{RowCounts, RowNumber, RowOutcome, RowRanges};
+pub use stage::{Stage, StageTiming, StageTimings};
+pub use status::{AttemptStatus, BackendStatus, BatchStatus, WorkStatus};
+pub use time::UnixMillis;
