@@ -1,0 +1,250 @@
+//! The aggregate: a batch, its tiers, their jobs and attempts. Changed only by `step`.
+
+use fettle_model::{
+    AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus, BucketId, CollectionId,
+    ExtractorRef, JobId, ManifestRef, NamespaceId, Resources, RowCounts, SubmissionParams,
+    UnixMillis, WorkStatus,
+};
+use serde::{Deserialize, Serialize};
+
+/// A submitted batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// The tenant.
+    pub namespace_id: NamespaceId,
+    /// The bucket whose objects it takes.
+    pub bucket_id: BucketId,
+    /// Where it stands.
+    pub status: BatchStatus,
+    /// Its tiers, in order.
+    pub tiers: Vec<Tier>,
+    /// When it was submitted.
+    pub submitted_at: UnixMillis,
+    /// When its first job was admitted.
+    pub started_at: Option<UnixMillis>,
+    /// When it last reached a terminal state; none while it is not in one.
+    pub ended_at: Option<UnixMillis>,
+    /// The request that cancelled it.
+    pub cancel: Option<Cancel>,
+    /// Counts the steps that were committed; guards against two writers.
+    pub version: u64,
+}
+
+/// A request to cancel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// In the user's words.
+    pub reason: Option<String>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// Where a tier's rows come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum TierSource {
+    /// The batch's objects.
+    Bucket,
+    /// Documents of earlier tiers' collections.
+    Collections {
+        /// Those collections.
+        collection_ids: Vec<CollectionId>,
+    },
+}
+
+/// One level of the DAG.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tier {
+    /// Its number, from zero.
+    pub num: u32,
+    /// Where its rows come from.
+    pub source: TierSource,
+    /// Where it stands.
+    pub status: WorkStatus,
+    /// Its jobs.
+    pub jobs: Vec<Job>,
+    /// When it was begun.
+    pub started_at: Option<UnixMillis>,
+    /// When it last ended.
+    pub ended_at: Option<UnixMillis>,
+}
+
+/// The work of one extractor in one tier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What it runs.
+    pub extractor: ExtractorRef,
+    /// The collections it writes to.
+    pub collection_ids: Vec<CollectionId>,
+    /// What its next attempt may use; raised memory sticks.
+    pub resources: Resources,
+    /// Where it stands.
+    pub state: JobState,
+    /// Its rows, once they are known.
+    pub manifest: Option<ManifestRef>,
+    /// Outcomes of its rows when they were last counted.
+    pub counts: RowCounts,
+    /// Its attempts, in order; only the last may be alive.
+    pub attempts: Vec<Attempt>,
+    /// What was spent per cause since the last request of a user.
+    pub budgets: Budgets,
+    /// The request that cancelled it.
+    pub cancel: Option<Cancel>,
+    /// When it was begun.
+    pub started_at: Option<UnixMillis>,
+    /// When it last ended.
+    pub ended_at: Option<UnixMillis>,
+}
+
+/// Where a job stands. One variant has only its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum JobState {
+    /// Its tier has not begun.
+    Pending,
+    /// Its manifest is being written.
+    Preparing,
+    /// It has rows and waits.
+    Waiting(Wait),
+    /// Its last attempt has not ended.
+    Active,
+    /// Over.
+    Done {
+        /// How.
+        status: WorkStatus,
+        /// Why, in one sentence, when not well.
+        reason: Option<String>,
+    },
+}
+
+/// What a job waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "wait", rename_all = "snake_case")]
+pub enum Wait {
+    /// Cores and memory.
+    Capacity {
+        /// Since when.
+        since: UnixMillis,
+    },
+    /// A back-off after a failed attempt.
+    Backoff {
+        /// Until when.
+        until: UnixMillis,
+        /// After which cause.
+        cause: String,
+    },
+}
+
+/// What a job has spent, per cause, since the last request of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Budgets {
+    /// Retries after the driver vanished or the backend lost the attempt.
+    pub infrastructure: u32,
+    /// Retries after the driver itself failed.
+    pub driver: u32,
+    /// Retries after the backend could not start the attempt.
+    pub start: u32,
+    /// Retries after the manifest could not be written.
+    pub manifest: u32,
+}
+
+/// One execution of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its id; the submission id on the backend.
+    pub id: AttemptId,
+    /// Its number, from one.
+    pub number: u32,
+    /// Where it stands.
+    pub status: AttemptStatus,
+    /// What it was submitted with.
+    pub params: SubmissionParams,
+    /// Why it was made: `first`, `retry`, `driver lost`, …
+    pub cause: String,
+    /// When it was planned.
+    pub planned_at: UnixMillis,
+    /// When the driver first reported.
+    pub started_at: Option<UnixMillis>,
+    /// When it was seen to have ended.
+    pub ended_at: Option<UnixMillis>,
+    /// How it ended.
+    pub exit: Option<AttemptExit>,
+}
+
+impl Batch {
+    /// The job with this id, and its tier's index.
+    #[must_use]
+    pub fn job(&self, id: &JobId) -> Option<(usize, &Job)> {
+        self.tiers
+            .iter()
+            .enumerate()
+            .find_map(|(at, tier)| Some((at, tier.jobs.iter().find(|job| job.id == *id)?)))
+    }
+
+    /// All jobs with their tier numbers.
+    pub fn jobs(&self) -> impl Iterator<Item = (u32, &Job)> {
+        self.tiers
+            .iter()
+            .flat_map(|tier| tier.jobs.iter().map(move |job| (tier.num, job)))
+    }
+
+    /// The tier that runs or would run next; the last one when all are over.
+    #[must_use]
+    pub fn current_tier(&self) -> u32 {
+        let open = self.tiers.iter().find(|tier| !tier.status.is_terminal());
+        open.or(self.tiers.last()).map_or(0, |tier| tier.num)
+    }
+}
+
+impl Job {
+    /// The last attempt.
+    #[must_use]
+    pub fn last_attempt(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// The attempt that may be alive.
+    #[must_use]
+    pub fn live_attempt(&self) -> Option<&Attempt> {
+        self.attempts
+            .last()
+            .filter(|attempt| attempt.status.may_be_alive())
+    }
+
+    /// Whether reports of `attempt` count.
+    #[must_use]
+    pub fn is_current(&self, attempt: &AttemptId) -> bool {
+        self.live_attempt().is_some_and(|live| live.id == *attempt)
+    }
+
+    /// The status in the contract's words.
+    #[must_use]
+    pub fn status(&self) -> WorkStatus {
+        match &self.state {
+            JobState::Pending => WorkStatus::Pending,
+            JobState::Preparing | JobState::Waiting(_) | JobState::Active => WorkStatus::InProgress,
+            JobState::Done { status, .. } => *status,
+        }
+    }
+
+    /// Why it ended as it did.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match &self.state {
+            JobState::Done { reason, .. } => reason.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Rows without an outcome when they were last counted.
+    #[must_use]
+    pub fn unfinished_rows(&self) -> u64 {
+        self.manifest
+            .as_ref()
+            .map_or(0, |m| m.rows.saturating_sub(self.counts.total()))
+    }
+}

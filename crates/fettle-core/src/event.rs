@@ -1,0 +1,166 @@
+//! What can happen to a batch. Names are in the past tense.
+
+use fettle_model::{AttemptExit, AttemptId, JobId, ManifestRef, Resources, RowCounts, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened. `BatchPlan::submit` makes the batch; everything after it is an event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The job's manifest was written.
+    ManifestBuilt {
+        /// The job.
+        job: JobId,
+        /// Its rows.
+        manifest: ManifestRef,
+        /// Outcomes that exist already.
+        counts: RowCounts,
+    },
+    /// The job's manifest could not be written.
+    ManifestFailed {
+        /// The job.
+        job: JobId,
+        /// Why.
+        message: String,
+        /// Whether trying again may help.
+        retryable: bool,
+    },
+    /// Admission gave the job its cores and memory.
+    JobAdmitted {
+        /// The job.
+        job: JobId,
+        /// What the attempt will be submitted with, as the control room knows it.
+        entrypoint: String,
+        /// `local` or `ray`.
+        deployment_mode: String,
+        /// Names of environment variables.
+        env_vars_keys: Vec<String>,
+        /// Plugin archives.
+        plugin_archives: Vec<String>,
+        /// Plugin requirements.
+        plugin_dependencies: Vec<String>,
+    },
+    /// The job asks for more than the backend could ever give.
+    JobRefused {
+        /// The job.
+        job: JobId,
+        /// What is too much, and what there is.
+        message: String,
+    },
+    /// The backend took the attempt.
+    AttemptSubmitted {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The backend did not take the attempt.
+    AttemptRefused {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its reason.
+        message: String,
+        /// Whether trying again may help.
+        retryable: bool,
+    },
+    /// The driver reported for the first time.
+    AttemptReported {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The attempt is gone; no process of it is left.
+    AttemptEnded {
+        /// The attempt.
+        attempt: AttemptId,
+        /// How it ended.
+        exit: AttemptExit,
+        /// Outcomes of the job's rows, counted after the end.
+        counts: RowCounts,
+        /// One sentence about it, for the timeline.
+        summary: String,
+    },
+    /// The backend knows nothing of the attempt.
+    AttemptLost {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Outcomes of the job's rows.
+        counts: RowCounts,
+    },
+    /// A back-off is over.
+    BackoffElapsed {
+        /// The job.
+        job: JobId,
+    },
+    /// A user wants it to end.
+    CancelRequested {
+        /// How much of it.
+        scope: Scope,
+        /// In the user's words.
+        reason: Option<String>,
+    },
+    /// A user wants unfinished and failed rows of a tier tried again.
+    RetryRequested {
+        /// The tier.
+        tier_num: u32,
+        /// With other resources; they stick.
+        overrides: Overrides,
+    },
+}
+
+/// How much of a batch a request is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "scope", rename_all = "snake_case")]
+pub enum Scope {
+    /// All of it.
+    Batch,
+    /// One tier.
+    Tier {
+        /// Its number.
+        tier_num: u32,
+    },
+    /// One job.
+    Job {
+        /// The job.
+        job: JobId,
+    },
+}
+
+/// Changes to a job's resources; what is `None` stays.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Overrides {
+    /// CPU cores.
+    pub num_cpus: Option<f64>,
+    /// GPUs.
+    pub num_gpus: Option<f64>,
+    /// Memory limit of each worker, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Whether it needs a GPU.
+    pub requires_gpu: Option<bool>,
+    /// Priority.
+    pub priority: Option<i32>,
+}
+
+impl Overrides {
+    /// Changes `resources`; what needs a GPU gets at least one.
+    pub fn apply(&self, resources: &mut Resources) {
+        let Self {
+            num_cpus,
+            num_gpus,
+            memory_bytes,
+            requires_gpu,
+            priority,
+        } = *self;
+        resources.num_cpus = num_cpus.unwrap_or(resources.num_cpus);
+        resources.num_gpus = num_gpus.unwrap_or(resources.num_gpus);
+        resources.memory_bytes = memory_bytes.unwrap_or(resources.memory_bytes);
+        resources.requires_gpu = requires_gpu.unwrap_or(resources.requires_gpu);
+        resources.priority = priority.unwrap_or(resources.priority);
+        if resources.requires_gpu && resources.num_gpus == 0.0 {
+            resources.num_gpus = 1.0;
+        }
+    }
+}
+
+/// The latest of `at` and what the batch has seen, so that a clock that steps back cannot reorder a history.
+#[must_use]
+pub(crate) fn not_before(at: UnixMillis, earlier: Option<UnixMillis>) -> UnixMillis {
+    earlier.map_or(at, |earlier| at.max(earlier))
+}

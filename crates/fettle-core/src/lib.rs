@@ -1,0 +1,20 @@
+//! The orchestrator as a synchronous, total state machine: no clock, no IO, no randomness.
+//!
+//! Owns what a batch, its tiers, jobs and attempts may do. It must not read a clock, draw randomness, use a hash map,
+//! or know how anything is stored or run; the control room does that.
+
+pub mod admission;
+pub mod batch;
+pub mod effect;
+pub mod event;
+pub mod laws;
+pub mod plan;
+pub mod step;
+pub mod timeline;
+
+pub use batch::{Attempt, Batch, Budgets, Cancel, Job, JobState, Tier, TierSource, Wait};
+pub use effect::{Effect, Effects};
+pub use event::{Event, Overrides, Scope};
+pub use plan::{BatchPlan, JobPlan, PlanError, TierPlan};
+pub use step::{Refusal, step};
+pub use timeline::{TimelineEntry, TimelineKind};
