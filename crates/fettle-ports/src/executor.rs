@@ -1,0 +1,132 @@
+//! A backend that runs attempts.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fettle_model::{
+    AttemptEvidence, AttemptExit, AttemptId, AttemptSpec, StageTimings, UnixMillis,
+};
+
+/// Why the backend could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The backend refuses for good: the request can never run.
+    #[error("the backend refused {attempt}: {message}")]
+    Refused {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its reason.
+        message: String,
+    },
+    /// The backend could not be reached or failed; the same call may work later.
+    #[error("the backend failed on {attempt}: {message}")]
+    Unavailable {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What it said.
+        message: String,
+    },
+    /// There is no such log.
+    #[error("{attempt} has no log `{log}`")]
+    NoSuchLog {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The log's name.
+        log: String,
+    },
+}
+
+/// What the backend can give in all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capacity {
+    /// CPU cores.
+    pub num_cpus: f64,
+    /// GPUs.
+    pub num_gpus: f64,
+    /// Memory that jobs may use together, in bytes.
+    pub memory_bytes: u64,
+    /// The most memory that a single worker could get, in bytes.
+    pub memory_per_worker_max_bytes: u64,
+}
+
+/// What is seen of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// Its driver is alive.
+    Running,
+    /// It is gone, proven, with what it left.
+    Ended {
+        /// How, as far as the driver or the backend could say.
+        exit: AttemptExit,
+        /// What was captured.
+        evidence: Box<AttemptEvidence>,
+        /// How the stages spent their time, where the driver left word.
+        stages: Option<Box<StageTimings>>,
+        /// When the end was seen.
+        at: UnixMillis,
+    },
+    /// The backend knows nothing of it.
+    Unknown,
+    /// The backend cannot be asked now: an outage is not a death.
+    Unreachable {
+        /// What it said.
+        message: String,
+    },
+}
+
+/// The result of a stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopOutcome {
+    /// Whether no process of the attempt is left.
+    pub proven_gone: bool,
+    /// For people: what was done.
+    pub message: String,
+}
+
+/// A log of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogName {
+    /// The driver's standard error.
+    Driver,
+    /// The standard error of worker `n`.
+    Worker(u32),
+}
+
+/// A piece of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// The bytes, as they were written.
+    pub bytes: Bytes,
+    /// Where the piece begins in the log.
+    pub offset: u64,
+    /// How long the log is in all.
+    pub total_bytes: u64,
+}
+
+/// A backend. Every call is safe to repeat.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// `local` or `ray`.
+    fn name(&self) -> &'static str;
+    /// The command line that runs an attempt, for the submission parameters.
+    fn entrypoint(&self, attempt: &AttemptId) -> String;
+    /// What it can give in all.
+    fn capacity(&self) -> Capacity;
+    /// Starts the attempt, or does nothing when it has been started before. `token` is the attempt's secret.
+    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<(), ExecutorError>;
+    /// What is seen of each attempt now.
+    async fn observe(&self, attempts: &[AttemptId]) -> Vec<(AttemptId, Observation)>;
+    /// Ends the attempt: politely, then by force, then looks for what is left. Returns once it is over.
+    async fn stop(&self, attempt: &AttemptId) -> Result<StopOutcome, ExecutorError>;
+    /// Gives up the resources of an ended attempt; its logs stay.
+    async fn forget(&self, attempt: &AttemptId) -> Result<(), ExecutorError>;
+    /// The logs that exist.
+    async fn logs(&self, attempt: &AttemptId) -> Result<Vec<LogName>, ExecutorError>;
+    /// A piece of a log; a negative `offset` counts from the end.
+    async fn read_log(
+        &self,
+        attempt: &AttemptId,
+        log: &LogName,
+        offset: i64,
+        limit_bytes: u64,
+    ) -> Result<LogChunk, ExecutorError>;
+}

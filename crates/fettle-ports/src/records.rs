@@ -1,0 +1,318 @@
+//! The records that a store keeps, apart from the orchestrator's own state.
+
+use fettle_model::attempt::FieldCopy;
+use fettle_model::extractor::PluginSource;
+use fettle_model::{
+    ApiKeyId, BatchId, BlobId, BucketId, CollectionId, ExtractorRef, NamespaceId, ObjectId,
+    PluginId, TaskId, UnixMillis,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The kinds of record that are kept by id and, within a namespace, by a unique name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceKind {
+    /// `NamespaceRecord`; its own namespace is itself.
+    Namespace,
+    /// `BucketRecord`.
+    Bucket,
+    /// `CollectionRecord`.
+    Collection,
+    /// `ApiKeyRecord`; the name is the key's hash.
+    ApiKey,
+    /// `PluginRecord`; the name is `name_version`.
+    Plugin,
+    /// `TaskRecord`; the name is the id.
+    Task,
+}
+
+impl ResourceKind {
+    /// The name in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::Bucket => "bucket",
+            Self::Collection => "collection",
+            Self::ApiKey => "api_key",
+            Self::Plugin => "plugin",
+            Self::Task => "task",
+        }
+    }
+}
+
+/// A record that is kept by id and name. Stored as JSON; a new field needs a default.
+pub trait Resource: Serialize + DeserializeOwned + Send + Sync {
+    /// Its kind.
+    const KIND: ResourceKind;
+    /// The tenant whose record it is.
+    fn namespace_id(&self) -> &NamespaceId;
+    /// Its id as text.
+    fn id(&self) -> &str;
+    /// Its name, unique among the kind within the namespace.
+    fn name(&self) -> &str;
+}
+
+macro_rules! resource {
+    ($record:ident, $kind:ident, $id:ident, $name:expr) => {
+        impl Resource for $record {
+            const KIND: ResourceKind = ResourceKind::$kind;
+            fn namespace_id(&self) -> &NamespaceId {
+                &self.namespace_id
+            }
+            fn id(&self) -> &str {
+                self.$id.as_str()
+            }
+            fn name(&self) -> &str {
+                let name: fn(&Self) -> &str = $name;
+                name(self)
+            }
+        }
+    };
+}
+
+/// A tenant's room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamespaceRecord {
+    /// Its id.
+    pub namespace_id: NamespaceId,
+    /// Its name.
+    pub namespace_name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Key that owns it; other keys do not see it. `None`: the admin key's.
+    pub owner: Option<ApiKeyId>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When it was last changed.
+    pub updated_at: UnixMillis,
+}
+resource!(NamespaceRecord, Namespace, namespace_id, |r| &r
+    .namespace_name);
+
+/// A named set of source objects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BucketRecord {
+    /// The tenant.
+    pub namespace_id: NamespaceId,
+    /// Its id.
+    pub bucket_id: BucketId,
+    /// Its name.
+    pub bucket_name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Schema of its objects, as given: `{"properties": {field: {"type": …, "required": …}}}`.
+    pub bucket_schema: Value,
+    /// Fields that must be unique together.
+    pub unique_key: Option<Value>,
+    /// The user's own notes.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When it was last changed.
+    pub updated_at: UnixMillis,
+}
+resource!(BucketRecord, Bucket, bucket_id, |r| &r.bucket_name);
+
+/// Where a collection's rows come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CollectionSource {
+    /// Objects of these buckets.
+    Bucket {
+        /// The buckets.
+        bucket_ids: Vec<BucketId>,
+    },
+    /// Documents of these collections.
+    Collection {
+        /// The collections.
+        collection_ids: Vec<CollectionId>,
+    },
+}
+
+/// A target of documents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CollectionRecord {
+    /// The tenant.
+    pub namespace_id: NamespaceId,
+    /// Its id.
+    pub collection_id: CollectionId,
+    /// Its name.
+    pub collection_name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Where its rows come from.
+    pub source: CollectionSource,
+    /// What makes documents of them.
+    pub extractor: ExtractorRef,
+    /// Input key of the extractor → source field: `{"text": "body"}`.
+    #[serde(default)]
+    pub input_mappings: Map<String, Value>,
+    /// Fields that are copied.
+    #[serde(default)]
+    pub field_passthrough: Vec<FieldCopy>,
+    /// Whether all source fields are copied.
+    #[serde(default)]
+    pub include_all_source_fields: bool,
+    /// Whether batches feed it.
+    pub enabled: bool,
+    /// The user's own notes.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When it was last changed.
+    pub updated_at: UnixMillis,
+}
+resource!(CollectionRecord, Collection, collection_id, |r| &r
+    .collection_name);
+
+/// An API key. The secret is never kept, only its hash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApiKeyRecord {
+    /// The namespace that the record is filed under: the default one.
+    pub namespace_id: NamespaceId,
+    /// Its id.
+    pub key_id: ApiKeyId,
+    /// Blake3 of the secret, in hexadecimal.
+    pub secret_hash: String,
+    /// First characters of the secret, to recognise it.
+    pub prefix: String,
+    /// For people.
+    pub label: String,
+    /// Whether it may see every namespace.
+    pub is_admin: bool,
+    /// Whether it is the key that the first start made or the environment set.
+    pub is_default: bool,
+    /// When it was made.
+    pub created_at: UnixMillis,
+}
+resource!(ApiKeyRecord, ApiKey, key_id, |r| &r.secret_hash);
+
+/// A registered plugin version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginRecord {
+    /// The tenant.
+    pub namespace_id: NamespaceId,
+    /// Its id.
+    pub plugin_id: PluginId,
+    /// Extractor name, such as `word_count`.
+    pub plugin_name: String,
+    /// Version, such as `v1`.
+    pub version: String,
+    /// `name_version`, the extractor's id.
+    pub extractor_id: String,
+    /// What it does.
+    pub description: String,
+    /// The parsed manifest, as JSON.
+    pub manifest: Value,
+    /// Where it is unpacked.
+    pub source: PluginSource,
+    /// Key of the archive in the blob store.
+    pub archive_key: String,
+    /// When it was registered.
+    pub created_at: UnixMillis,
+}
+resource!(PluginRecord, Plugin, plugin_id, |r| &r.extractor_id);
+
+/// A long operation. Its status is read from what it points at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The tenant.
+    pub namespace_id: NamespaceId,
+    /// Its id.
+    pub task_id: TaskId,
+    /// The contract's task type, such as `api_buckets_batches_process`.
+    pub task_type: String,
+    /// The batch that the task runs.
+    pub batch_id: BatchId,
+    /// When it was made.
+    pub created_at: UnixMillis,
+}
+resource!(TaskRecord, Task, task_id, |r| r.task_id.as_str());
+
+/// One blob of an object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlobRecord {
+    /// Its id.
+    pub blob_id: BlobId,
+    /// The schema property that it fills.
+    pub property: String,
+    /// The contract's type, such as `text` or `image`.
+    pub blob_type: String,
+    /// Where its bytes are: `file://`, `http(s)://`, `s3://`, or `blob:KEY` in our store. `None`: `inline`.
+    pub address: Option<String>,
+    /// Inline data that is small enough to live in the record.
+    pub inline: Option<Value>,
+    /// File name.
+    pub filename: Option<String>,
+    /// MIME type as given or guessed from the name.
+    pub mime_type: Option<String>,
+    /// Size in bytes, where known.
+    pub size_bytes: Option<u64>,
+    /// Blake3 in hexadecimal, where known.
+    pub hash: Option<String>,
+    /// The user's own notes.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+}
+
+/// A source object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// The tenant.
+    pub namespace_id: NamespaceId,
+    /// The bucket.
+    pub bucket_id: BucketId,
+    /// Its id.
+    pub object_id: ObjectId,
+    /// Where it lies in the bucket, for people.
+    pub key_prefix: Option<String>,
+    /// Its blobs.
+    pub blobs: Vec<BlobRecord>,
+    /// Its own fields.
+    #[serde(default)]
+    pub fields: Map<String, Value>,
+    /// A key under which creating it again gives the same object.
+    pub idempotency_key: Option<String>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When it was last changed.
+    pub updated_at: UnixMillis,
+}
+
+/// A batch as its user made it; what it does once submitted is the orchestrator's `Batch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchRecord {
+    /// The tenant.
+    pub namespace_id: NamespaceId,
+    /// The bucket.
+    pub bucket_id: BucketId,
+    /// Its id.
+    pub batch_id: BatchId,
+    /// Its name.
+    pub batch_name: Option<String>,
+    /// Collections it is limited to; empty means all that hang off the bucket.
+    #[serde(default)]
+    pub collection_ids: Vec<CollectionId>,
+    /// The user's own notes.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// The contract's deduplication strategy: `skip`, `replace` or `force`.
+    pub dedup_strategy: String,
+    /// Key that made it.
+    pub created_by: Option<ApiKeyId>,
+    /// Its task, once submitted.
+    pub task_id: Option<TaskId>,
+    /// Overrides of resources per tier, as submitted.
+    #[serde(default)]
+    pub resource_overrides: Map<String, Value>,
+    /// How many objects it has.
+    pub object_count: u64,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When it was last changed.
+    pub updated_at: UnixMillis,
+}
