@@ -1,0 +1,44 @@
+//! What the control room is told at start.
+
+use std::path::PathBuf;
+
+use fettle_model::Resources;
+use fettle_model::attempt::AccessPolicy;
+
+/// Settings of the control room.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// Where drivers reach `serve`, such as `http://127.0.0.1:8420`.
+    pub control_url: String,
+    /// A file that always holds the present `control_url`.
+    pub control_url_file: Option<PathBuf>,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The folder of the sentence-embedding model.
+    pub model_dir: Option<PathBuf>,
+    /// What blobs workers may read.
+    pub access: AccessPolicy,
+    /// What a job may use when nobody says otherwise.
+    pub default_resources: Resources,
+    /// A row that takes longer is failed, in milliseconds.
+    pub row_timeout_ms: Option<u64>,
+    /// The secret from which attempt tokens are derived.
+    pub token_secret: [u8; 32],
+}
+
+/// Memory of a worker when nobody says otherwise: the sentence model with a batch of rows needs about 400 MiB, a large PDF or image about as much again.
+pub const DEFAULT_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+
+impl ControlConfig {
+    /// One core and `DEFAULT_MEMORY_BYTES`.
+    #[must_use]
+    pub fn standard_resources() -> Resources {
+        Resources {
+            num_cpus: 1.0,
+            num_gpus: 0.0,
+            memory_bytes: DEFAULT_MEMORY_BYTES,
+            requires_gpu: false,
+            priority: 0,
+        }
+    }
+}

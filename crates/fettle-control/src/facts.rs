@@ -1,0 +1,1 @@
+//! Gathers what the diagnosis needs.

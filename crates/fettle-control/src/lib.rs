@@ -1,0 +1,23 @@
+//! The one loop: select, step the core, commit, act; admission and reconcilers.
+//!
+//! Owns the order of things: nothing is done that was not committed, and what was committed is done at least once.
+//! It must not know HTTP, SQL, or how a process is started; those stand behind the ports.
+
+pub mod config;
+pub mod control;
+mod effects;
+pub mod error;
+mod facts;
+mod fence;
+mod orchestrator;
+mod reconcile;
+mod reports;
+mod requests;
+mod rows;
+mod spec;
+mod summary;
+mod token;
+
+pub use config::ControlConfig;
+pub use control::{Control, Ports};
+pub use error::{ReportError, RequestError};

@@ -1,0 +1,292 @@
+//! Level-triggered work: what is waiting and may go on, and what the backend shows of the attempts.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use fettle_core::admission::{Room, Verdict, Waiting, admit};
+use fettle_core::{Batch, Event, Job, JobState, Wait};
+use fettle_model::{
+    AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, JobId, NamespaceId, RowCounts,
+    StageTimings,
+};
+use fettle_ports::Observation;
+
+use crate::control::Shared;
+use crate::fence::LiveAttempt;
+use crate::orchestrator::tell;
+use crate::{spec, summary};
+
+/// How often the backend is looked at: the death of a local driver is seen well within a second.
+const OBSERVE_EVERY: Duration = Duration::from_millis(200);
+
+/// The events that are due: back-offs that are over, and admissions.
+pub(crate) async fn due(shared: &Shared) -> Vec<(BatchId, Event)> {
+    let mut events: Vec<(BatchId, Event)> = shared
+        .elapsed_backoffs()
+        .into_iter()
+        .map(|(batch, job)| (batch, Event::BackoffElapsed { job }))
+        .collect();
+    for decided in admissions(shared) {
+        match decided {
+            Decided::Refused {
+                batch,
+                job,
+                message,
+            } => {
+                events.push((batch, Event::JobRefused { job, message }));
+            }
+            Decided::Admitted {
+                batch,
+                namespace,
+                job,
+            } => {
+                events.push((batch, admitted(shared, &namespace, &job).await));
+            }
+        }
+    }
+    events
+}
+
+/// What admission decided about a job that need not wait on.
+enum Decided {
+    Admitted {
+        batch: BatchId,
+        namespace: NamespaceId,
+        job: Box<Job>,
+    },
+    Refused {
+        batch: BatchId,
+        job: JobId,
+        message: String,
+    },
+}
+
+fn admissions(shared: &Shared) -> Vec<Decided> {
+    let active = shared.active.read().unwrap_or_else(PoisonError::into_inner);
+    let jobs: Vec<(&Arc<Batch>, &Job)> = active
+        .values()
+        .flat_map(|batch| batch.jobs().map(move |(_, job)| (batch, job)))
+        .collect();
+    let waiting: Vec<Waiting> = jobs.iter().filter_map(|(_, job)| waiting(job)).collect();
+    let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    queue.clear();
+    if waiting.is_empty() {
+        return Vec::new();
+    }
+    let capacity = shared.ports.executor.capacity();
+    let total = Room {
+        num_cpus: capacity.num_cpus,
+        num_gpus: capacity.num_gpus,
+        memory_bytes: capacity.memory_bytes,
+    };
+    let verdicts = admit(
+        &waiting,
+        total,
+        used(&jobs),
+        capacity.memory_per_worker_max_bytes,
+    );
+    let mut decided = Vec::new();
+    for (id, verdict) in verdicts {
+        let Some((batch, job)) = jobs.iter().find(|(_, job)| job.id == id) else {
+            continue;
+        };
+        let (batch, namespace) = (batch.id.clone(), batch.namespace_id.clone());
+        match verdict {
+            Verdict::Admit => {
+                let job = Box::new(Job::clone(job));
+                decided.push(Decided::Admitted {
+                    batch,
+                    namespace,
+                    job,
+                });
+            }
+            Verdict::Refuse { message } => {
+                decided.push(Decided::Refused {
+                    batch,
+                    job: id,
+                    message,
+                });
+            }
+            Verdict::Wait { lacks } => queue.push((id, lacks)),
+        }
+    }
+    decided
+}
+
+fn waiting(job: &Job) -> Option<Waiting> {
+    match &job.state {
+        JobState::Waiting(Wait::Capacity { since }) => Some(Waiting {
+            job: job.id.clone(),
+            resources: job.resources.clone(),
+            since: *since,
+        }),
+        _ => None,
+    }
+}
+
+fn used(jobs: &[(&Arc<Batch>, &Job)]) -> Room {
+    let active = jobs
+        .iter()
+        .filter(|(_, job)| matches!(job.state, JobState::Active));
+    let nothing = Room {
+        num_cpus: 0.0,
+        num_gpus: 0.0,
+        memory_bytes: 0,
+    };
+    active.fold(nothing, |sum, (_, job)| Room {
+        num_cpus: sum.num_cpus + job.resources.num_cpus,
+        num_gpus: sum.num_gpus + job.resources.num_gpus,
+        memory_bytes: sum
+            .memory_bytes
+            .saturating_add(job.resources.memory_total_bytes()),
+    })
+}
+
+async fn admitted(shared: &Shared, namespace: &NamespaceId, job: &Job) -> Event {
+    let number = u32::try_from(job.attempts.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    let executor = &shared.ports.executor;
+    let source = spec::source(shared, namespace, &job.extractor).await;
+    // An extractor that is gone is found again, with its error, when the attempt is started.
+    let (plugin_archives, plugin_dependencies) = source.map(spec::shipped).unwrap_or_default();
+    Event::JobAdmitted {
+        job: job.id.clone(),
+        entrypoint: executor.entrypoint(&AttemptId::of(&job.id, number)),
+        deployment_mode: executor.name().to_owned(),
+        env_vars_keys: Vec::new(),
+        plugin_archives,
+        plugin_dependencies,
+    }
+}
+
+/// Looks at the backend until `serve` stops.
+pub(crate) async fn observe_attempts(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stopping.cancelled() => return,
+            () = shared.look.notified() => {}
+            () = tokio::time::sleep(OBSERVE_EVERY) => {}
+        }
+        let attempts = shared.fences.all();
+        if attempts.is_empty() {
+            continue;
+        }
+        let ids: Vec<AttemptId> = attempts.iter().map(|(id, _)| id.clone()).collect();
+        for (id, observation) in shared.ports.executor.observe(&ids).await {
+            let Some((_, live)) = attempts.iter().find(|(known, _)| *known == id) else {
+                continue;
+            };
+            take(&shared, &id, live, observation).await;
+        }
+    }
+}
+
+async fn take(shared: &Shared, id: &AttemptId, live: &LiveAttempt, observation: Observation) {
+    // An attempt that is just being started or stopped is looked at in the next round.
+    let Ok(_settled) = live.fence.backend.try_lock() else {
+        return;
+    };
+    match observation {
+        Observation::Running => {}
+        Observation::Unreachable { message } => {
+            tracing::warn!(attempt = %id, message, "the backend cannot be asked");
+        }
+        Observation::Ended {
+            exit,
+            evidence,
+            stages,
+            ..
+        } => {
+            ended(
+                shared,
+                id,
+                live,
+                exit,
+                *evidence,
+                stages.map(|stages| *stages),
+            )
+            .await;
+        }
+        // Planned and not started yet: the effect is in the outbox.
+        Observation::Unknown if live.status == AttemptStatus::Planned => {}
+        Observation::Unknown => lost(shared, id, live).await,
+    }
+}
+
+async fn ended(
+    shared: &Shared,
+    id: &AttemptId,
+    live: &LiveAttempt,
+    exit: AttemptExit,
+    mut evidence: AttemptEvidence,
+    stages: Option<StageTimings>,
+) {
+    // From here on no report of this attempt is taken, so the counts are final.
+    *live.fence.gate.write().await = false;
+    let stages = {
+        let known = shared.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(id);
+        if evidence.worker_deaths.is_empty() {
+            evidence.worker_deaths = known.map(|known| known.deaths.clone()).unwrap_or_default();
+        }
+        stages.or_else(|| known.map(|known| known.beat.stages))
+    };
+    let summary = summary::of(&exit, &evidence);
+    let fence = &live.fence;
+    let kept = shared
+        .ports
+        .store
+        .put_evidence(&fence.batch_id, id, &evidence, stages.as_ref())
+        .await;
+    if let Err(error) = kept {
+        // Evidence first: without it the end is not believed, and the next round tries again.
+        tracing::warn!(attempt = %id, %error, "evidence was not kept");
+        return;
+    }
+    let Some(counts) = counts(shared, &fence.job_id).await else {
+        return;
+    };
+    let event = Event::AttemptEnded {
+        attempt: id.clone(),
+        exit,
+        counts,
+        summary,
+    };
+    report(shared, id, &fence.batch_id, event).await;
+}
+
+async fn lost(shared: &Shared, id: &AttemptId, live: &LiveAttempt) {
+    *live.fence.gate.write().await = false;
+    let Some(counts) = counts(shared, &live.fence.job_id).await else {
+        return;
+    };
+    let event = Event::AttemptLost {
+        attempt: id.clone(),
+        counts,
+    };
+    report(shared, id, &live.fence.batch_id, event).await;
+}
+
+async fn counts(shared: &Shared, job: &JobId) -> Option<RowCounts> {
+    match shared.ports.store.job_counts(job).await {
+        Ok(counts) => Some(counts.rows),
+        Err(error) => {
+            tracing::warn!(%job, %error, "rows could not be counted; the next round tries again");
+            None
+        }
+    }
+}
+
+async fn report(shared: &Shared, id: &AttemptId, batch_id: &BatchId, event: Event) {
+    match tell(shared, batch_id, event).await {
+        Ok(_) => {
+            shared
+                .live
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(id);
+        }
+        Err(error) => tracing::warn!(attempt = %id, %error, "an end was not taken"),
+    }
+}

@@ -1,0 +1,266 @@
+//! What drivers and workers report. An answer means that it is durable.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use fettle_core::{Event, TimelineEntry, TimelineKind};
+use fettle_model::report::{
+    DriverCommand, ExitReport, Heartbeat, HeartbeatAck, ROWS_PER_REPORT_MAX, RowReport, RowsAck,
+    RowsReport,
+};
+use fettle_model::{
+    AttemptEvidence, AttemptId, AttemptStatus, CollectionId, RowOutcome, WorkerDeath,
+};
+use fettle_ports::{Document, NamedVector, RowsCommit};
+
+use crate::control::{Control, Live};
+use crate::error::ReportError;
+use crate::fence::{Fence, LiveAttempt};
+use crate::orchestrator::tell;
+use crate::summary;
+
+/// Worker deaths kept per attempt in memory and evidence; see `fettle_model::evidence`.
+const DEATHS_MAX: usize = fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
+
+impl Control {
+    /// Writes documents, then outcomes; rows that have an outcome keep it.
+    pub async fn record_rows(
+        &self,
+        attempt: &AttemptId,
+        report: RowsReport,
+    ) -> Result<RowsAck, ReportError> {
+        let live = self.counted(attempt)?;
+        let open = live.fence.gate.read().await;
+        if !*open {
+            return Err(superseded("its end has been counted"));
+        }
+        let (documents, commit) = sort(attempt, &live.fence, report.rows)?;
+        for (collection, documents) in documents {
+            let namespace = &live.fence.namespace_id;
+            self.index()
+                .upsert(namespace, &collection, documents)
+                .await?;
+        }
+        let counts = self.store().record_rows(commit).await?;
+        Ok(RowsAck {
+            finished_rows: counts.rows.total(),
+        })
+    }
+
+    /// Takes a heartbeat; the answer tells the driver whether to go on.
+    pub async fn heartbeat(
+        &self,
+        attempt: &AttemptId,
+        mut beat: Heartbeat,
+    ) -> Result<HeartbeatAck, ReportError> {
+        let live = self.counted(attempt)?;
+        let deaths = std::mem::take(&mut beat.worker_deaths);
+        self.keep_deaths(attempt, &live.fence, deaths).await?;
+        {
+            let mut map = self
+                .shared
+                .live
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let known = map.entry(attempt.clone());
+            let known = known.or_insert_with(|| Live {
+                beat: beat.clone(),
+                deaths: Vec::new(),
+            });
+            if beat.seq >= known.beat.seq {
+                known.beat = beat;
+            }
+        }
+        if matches!(
+            live.status,
+            AttemptStatus::Planned | AttemptStatus::Submitted
+        ) {
+            let event = Event::AttemptReported {
+                attempt: attempt.clone(),
+            };
+            // A refusal means that it was reported already, or is over; a store error will meet the next heartbeat.
+            if let Err(error) = tell(&self.shared, &live.fence.batch_id, event).await {
+                tracing::debug!(%attempt, %error, "a first report was not taken");
+            }
+        }
+        let command = match live.status {
+            AttemptStatus::Cancelling => DriverCommand::Stop,
+            _ => DriverCommand::Continue,
+        };
+        Ok(HeartbeatAck { command })
+    }
+
+    /// Takes a driver's last word: its evidence is kept at once; its end is believed when the backend shows it.
+    pub async fn exited(&self, attempt: &AttemptId, report: ExitReport) -> Result<(), ReportError> {
+        let live = self.counted(attempt)?;
+        let batch = &live.fence.batch_id;
+        let ExitReport {
+            evidence, stages, ..
+        } = report;
+        self.store()
+            .put_evidence(batch, attempt, &evidence, Some(&stages))
+            .await?;
+        self.shared.look.notify_one();
+        Ok(())
+    }
+
+    fn counted(&self, attempt: &AttemptId) -> Result<LiveAttempt, ReportError> {
+        self.shared
+            .fences
+            .get(attempt)
+            .ok_or_else(|| superseded("it has ended or never was"))
+    }
+
+    /// Evidence before anything else: deaths are in the store before the driver forgets them.
+    async fn keep_deaths(
+        &self,
+        attempt: &AttemptId,
+        fence: &Arc<Fence>,
+        new: Vec<WorkerDeath>,
+    ) -> Result<(), ReportError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut deaths = {
+            let map = self
+                .shared
+                .live
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            map.get(attempt)
+                .map(|live| live.deaths.clone())
+                .unwrap_or_default()
+        };
+        let unknown: Vec<WorkerDeath> = new
+            .into_iter()
+            .filter(|death| !deaths.contains(death))
+            .collect();
+        let entries = unknown.iter().map(|death| TimelineEntry {
+            at: death.at,
+            kind: TimelineKind::WorkerDied,
+            message: summary::of_death(death),
+            tier_num: Some(fence.tier_num),
+            job_id: Some(fence.job_id.clone()),
+            attempt_id: Some(attempt.clone()),
+        });
+        let entries: Vec<TimelineEntry> = entries.collect();
+        deaths.extend(unknown);
+        deaths.truncate(DEATHS_MAX);
+        let evidence = AttemptEvidence {
+            worker_deaths: deaths.clone(),
+            ..Default::default()
+        };
+        self.store()
+            .put_evidence(&fence.batch_id, attempt, &evidence, None)
+            .await?;
+        self.store()
+            .append_timeline(&fence.batch_id, entries)
+            .await?;
+        let mut map = self
+            .shared
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = map.get_mut(attempt) {
+            live.deaths = deaths;
+        } else {
+            let beat = empty_beat();
+            map.insert(attempt.clone(), Live { beat, deaths });
+        }
+        Ok(())
+    }
+}
+
+fn empty_beat() -> Heartbeat {
+    Heartbeat {
+        seq: 0,
+        at: fettle_model::UnixMillis::default(),
+        rows_finished: 0,
+        rows_total: 0,
+        last_progress_at: None,
+        stages: fettle_model::StageTimings::default(),
+        workers: Vec::new(),
+        worker_deaths: Vec::new(),
+    }
+}
+
+fn superseded(present: &str) -> ReportError {
+    ReportError::Superseded {
+        present: present.to_owned(),
+    }
+}
+
+fn invalid(message: String) -> ReportError {
+    ReportError::Invalid { message }
+}
+
+type Documents = BTreeMap<CollectionId, Vec<Document>>;
+
+/// Checks a report and sorts it by where its parts go.
+fn sort(
+    attempt: &AttemptId,
+    fence: &Fence,
+    rows: Vec<RowReport>,
+) -> Result<(Documents, RowsCommit), ReportError> {
+    if rows.len() > ROWS_PER_REPORT_MAX {
+        let given = rows.len();
+        return Err(invalid(format!(
+            "{given} rows in one report; at most {ROWS_PER_REPORT_MAX}"
+        )));
+    }
+    let mut documents = Documents::new();
+    let mut outcomes = Vec::with_capacity(rows.len());
+    let mut errors = Vec::new();
+    for row in rows {
+        if !fence.collections.contains(&row.collection_id) {
+            let collection = row.collection_id;
+            return Err(invalid(format!(
+                "collection {collection} is not one of this job's"
+            )));
+        }
+        if (row.outcome == RowOutcome::Failed) != row.error.is_some() {
+            return Err(invalid(format!(
+                "row {}: a failed row, and no other, has an error",
+                row.row
+            )));
+        }
+        let written = u32::try_from(row.documents.len()).unwrap_or(u32::MAX);
+        outcomes.push((row.row, row.outcome, written));
+        errors.extend(row.error.map(|error| (error, row.collection_id.clone())));
+        let target = documents.entry(row.collection_id).or_default();
+        for document in row.documents {
+            target.push(decode(document)?);
+        }
+    }
+    documents.retain(|_, list| !list.is_empty());
+    let commit = RowsCommit {
+        batch_id: fence.batch_id.clone(),
+        attempt_id: attempt.clone(),
+        job_id: fence.job_id.clone(),
+        tier_num: fence.tier_num,
+        outcomes,
+        errors,
+    };
+    Ok((documents, commit))
+}
+
+fn decode(document: fettle_model::report::DocumentReport) -> Result<Document, ReportError> {
+    let vectors = document.vectors.iter().map(|vector| {
+        let values = vector.decode().ok_or_else(|| {
+            invalid(format!(
+                "vector `{}` is not base64 of finite 32-bit floats",
+                vector.name
+            ))
+        })?;
+        Ok(NamedVector {
+            name: vector.name.clone(),
+            values,
+        })
+    });
+    let vectors = vectors.collect::<Result<_, ReportError>>()?;
+    Ok(Document {
+        id: document.id,
+        payload: document.payload,
+        vectors,
+    })
+}

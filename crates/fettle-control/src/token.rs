@@ -1,0 +1,34 @@
+//! Attempt tokens: derived from a secret, so that none is stored and each fits one attempt only.
+
+use fettle_model::AttemptId;
+
+/// The secret of an attempt, as text.
+pub(crate) fn token(secret: &[u8; 32], attempt: &AttemptId) -> String {
+    blake3::keyed_hash(secret, attempt.as_str().as_bytes())
+        .to_hex()
+        .to_string()
+}
+
+/// Whether `given` is the attempt's token; takes the same time for every wrong one.
+pub(crate) fn token_is(secret: &[u8; 32], attempt: &AttemptId, given: &str) -> bool {
+    let right = blake3::keyed_hash(secret, attempt.as_str().as_bytes());
+    // blake3's own comparison is constant-time.
+    blake3::Hash::from_hex(given.as_bytes()).is_ok_and(|given| given == right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_model::JobId;
+
+    #[test]
+    fn a_token_fits_its_attempt_and_no_other() {
+        let secret = [3; 32];
+        let job = JobId::from_entropy([1; 15]);
+        let (first, second) = (AttemptId::of(&job, 1), AttemptId::of(&job, 2));
+        assert!(token_is(&secret, &first, &token(&secret, &first)));
+        assert!(!token_is(&secret, &second, &token(&secret, &first)));
+        assert!(!token_is(&secret, &first, ""));
+        assert!(!token_is(&[4; 32], &first, &token(&secret, &first)));
+    }
+}
