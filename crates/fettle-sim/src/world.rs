@@ -1,0 +1,337 @@
+//! The fakes around the core: a store that keeps what was committed, a backend with processes, rows with outcomes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fettle_core::{
+    Batch, BatchPlan, Effect, Effects, Event, JobPlan, Refusal, TierPlan, TierSource, laws, step,
+};
+use fettle_model::{
+    AttemptExit, AttemptId, BatchId, BucketId, CollectionId, ExtractorRef, JobId, ManifestRef,
+    NamespaceId, Resources, RowCounts, RowOutcome, UnixMillis,
+};
+use serde_json::Map;
+
+use crate::random::Random;
+
+/// A process on the fake backend.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Process {
+    /// It works.
+    Alive,
+    /// It is gone; nobody has told the core.
+    Gone(AttemptExit),
+}
+
+/// Everything outside the core.
+pub struct World {
+    /// The present time.
+    pub now: UnixMillis,
+    /// The control room's memory.
+    pub memory: Batch,
+    /// What was committed.
+    stored: Batch,
+    /// Committed effects that were not marked as done, with their numbers.
+    pub outbox: BTreeMap<u64, Effect>,
+    next_effect: u64,
+    /// Every process that was ever started.
+    pub processes: BTreeMap<AttemptId, Process>,
+    /// Outcomes of each job's rows.
+    pub rows: BTreeMap<JobId, Vec<Option<RowOutcome>>>,
+    objects: usize,
+    /// How processes of this run like to end, so that budgets are spent to their limit.
+    pub habit: Option<AttemptExit>,
+    /// What happened, for comparing two runs of a seed.
+    pub trace: Vec<String>,
+}
+
+impl World {
+    /// A submitted batch of a random shape.
+    pub fn new(random: &mut Random) -> Self {
+        let now = UnixMillis(1_000_000);
+        let (batch, effects) = plan(random).submit(now);
+        let mut world = Self {
+            now,
+            memory: batch.clone(),
+            stored: batch,
+            outbox: BTreeMap::new(),
+            next_effect: 0,
+            processes: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            objects: random.below(12),
+            habit: habit(random),
+            trace: Vec::new(),
+        };
+        world.keep(effects);
+        world
+    }
+
+    /// Steps the core; the commit fails when `commit` is false, and then memory is dropped. Checks the laws either way.
+    pub fn happen(&mut self, event: Event, commit: bool) -> Result<(), Refusal> {
+        let before = self.memory.clone();
+        self.trace.push(format!("{event:?} commit={commit}"));
+        let effects = match step(&mut self.memory, self.now, event) {
+            Ok(effects) => effects,
+            Err(refusal) => {
+                assert_eq!(
+                    before, self.memory,
+                    "a refused event changed the batch: {refusal}"
+                );
+                return Err(refusal);
+            }
+        };
+        if commit {
+            assert_eq!(
+                self.memory.version,
+                self.stored.version + 1,
+                "a step is one version"
+            );
+            self.keep(effects);
+        } else {
+            self.crash();
+        }
+        self.check();
+        Ok(())
+    }
+
+    fn keep(&mut self, effects: Effects) {
+        self.stored = self.memory.clone();
+        for job in effects.reopen_failed_rows {
+            for row in self.rows.entry(job).or_default() {
+                *row = row.filter(|outcome| *outcome != RowOutcome::Failed);
+            }
+        }
+        for effect in effects.effects {
+            self.outbox.insert(self.next_effect, effect);
+            self.next_effect += 1;
+        }
+    }
+
+    /// The control room dies and comes back with what was committed.
+    pub fn crash(&mut self) {
+        self.trace.push("crash".to_owned());
+        self.memory = self.stored.clone();
+    }
+
+    /// Carries out an effect; marks it as done unless the control room dies right after it.
+    pub fn carry_out(&mut self, number: u64, done: bool, commit: bool) {
+        let Some(effect) = self.outbox.get(&number).cloned() else {
+            return;
+        };
+        self.trace.push(format!("{effect:?} done={done}"));
+        let settled = match effect {
+            Effect::BuildManifest { job } => self.build_manifest(&job, commit),
+            Effect::StartAttempt { attempt } => self.start(&attempt, commit),
+            Effect::StopAttempt { attempt } => {
+                if self.processes.get(&attempt) == Some(&Process::Alive) {
+                    self.processes
+                        .insert(attempt, Process::Gone(AttemptExit::Cancelled));
+                }
+                true
+            }
+            Effect::ForgetAttempt { .. } => true,
+        };
+        if settled && done {
+            self.outbox.remove(&number);
+        }
+    }
+
+    fn build_manifest(&mut self, job: &JobId, commit: bool) -> bool {
+        let Some((at, _)) = self.memory.job(job) else {
+            return true;
+        };
+        let sources = match at {
+            0 => self.objects,
+            _ => self.memory.tiers[at - 1]
+                .jobs
+                .iter()
+                .map(|j| self.counts(&j.id).processed)
+                .sum::<u64>() as usize,
+        };
+        let rows = self.rows.entry(job.clone()).or_default();
+        // A manifest only grows.
+        rows.resize(rows.len().max(sources), None);
+        let manifest = ManifestRef {
+            key: format!("{job}"),
+            rows: rows.len() as u64,
+        };
+        let counts = self.counts(job);
+        let event = Event::ManifestBuilt {
+            job: job.clone(),
+            manifest,
+            counts,
+        };
+        let taken = self.happen(event, commit);
+        taken.is_err() || commit
+    }
+
+    fn start(&mut self, attempt: &AttemptId, commit: bool) -> bool {
+        let Some((job, _)) = attempt.split() else {
+            return true;
+        };
+        let planned = self
+            .memory
+            .job(&job)
+            .and_then(|(_, job)| job.live_attempt())
+            .is_some_and(|live| {
+                use fettle_model::AttemptStatus::{Planned, Submitted};
+                live.id == *attempt && matches!(live.status, Planned | Submitted)
+            });
+        if !planned {
+            return true;
+        }
+        self.processes
+            .entry(attempt.clone())
+            .or_insert(Process::Alive);
+        let taken = self.happen(
+            Event::AttemptSubmitted {
+                attempt: attempt.clone(),
+            },
+            commit,
+        );
+        taken.is_err() || commit
+    }
+
+    /// A process gives a row an outcome. Reports of an attempt that does not count are refused, as the fence does.
+    pub fn record(&mut self, attempt: &AttemptId, random: &mut Random) {
+        let Some((job, _)) = attempt.split() else {
+            return;
+        };
+        let counts = self
+            .memory
+            .job(&job)
+            .is_some_and(|(_, job)| job.is_current(attempt));
+        if !counts {
+            return;
+        }
+        let outcome = match random.below(10) {
+            0 => RowOutcome::Failed,
+            1 => RowOutcome::Skipped,
+            _ => RowOutcome::Processed,
+        };
+        let rows = self.rows.entry(job).or_default();
+        if !rows.is_empty() {
+            let row = random.below(rows.len());
+            // The first outcome stays.
+            rows[row].get_or_insert(outcome);
+        }
+    }
+
+    /// Outcomes of a job's rows.
+    #[must_use]
+    pub fn counts(&self, job: &JobId) -> RowCounts {
+        let mut counts = RowCounts::default();
+        for outcome in self.rows.get(job).into_iter().flatten().flatten() {
+            match outcome {
+                RowOutcome::Processed => counts.processed += 1,
+                RowOutcome::Failed => counts.failed += 1,
+                RowOutcome::Skipped => counts.skipped += 1,
+            }
+        }
+        counts
+    }
+
+    /// Whether a row of the job has no outcome.
+    #[must_use]
+    pub fn unfinished(&self, attempt: &AttemptId) -> bool {
+        let job = attempt.split().map(|(job, _)| job);
+        job.and_then(|job| self.rows.get(&job))
+            .is_some_and(|rows| rows.contains(&None))
+    }
+
+    /// Gives every unfinished row of the attempt's job an outcome.
+    pub fn finish_rows(&mut self, attempt: &AttemptId) {
+        if let Some((job, _)) = attempt.split() {
+            for row in self.rows.entry(job).or_default() {
+                row.get_or_insert(RowOutcome::Processed);
+            }
+        }
+    }
+
+    /// Processes in one state.
+    #[must_use]
+    pub fn processes(&self, alive: bool) -> Vec<AttemptId> {
+        let wanted = |process: &Process| (*process == Process::Alive) == alive;
+        self.processes
+            .iter()
+            .filter(|(_, p)| wanted(p))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// The laws, of the core and of the world.
+    fn check(&self) {
+        let broken = laws::broken(&self.memory);
+        assert!(broken.is_empty(), "{broken:?}\n{}", self.tail());
+        let mut busy = BTreeSet::new();
+        for attempt in self.processes(true) {
+            let (job, _) = attempt
+                .split()
+                .expect("processes are started by attempt ids");
+            assert!(
+                busy.insert(job.clone()),
+                "two live processes of {job}\n{}",
+                self.tail()
+            );
+        }
+        for (_, job) in self.memory.jobs() {
+            let has = self.counts(&job.id);
+            if job.manifest.is_some() && job.live_attempt().is_none() {
+                assert_eq!(
+                    job.counts,
+                    has,
+                    "counts of {} are not the rows'\n{}",
+                    job.id,
+                    self.tail()
+                );
+            }
+        }
+    }
+
+    fn tail(&self) -> String {
+        let from = self.trace.len().saturating_sub(30);
+        self.trace[from..].join("\n")
+    }
+}
+
+fn habit(random: &mut Random) -> Option<AttemptExit> {
+    match random.below(4) {
+        0 => Some(AttemptExit::DriverFailed),
+        1 => Some(AttemptExit::DriverDied),
+        _ => None,
+    }
+}
+
+fn plan(random: &mut Random) -> BatchPlan {
+    let mut number = 0_u8;
+    let mut bytes = move || {
+        number += 1;
+        [number; 15]
+    };
+    let tiers = (0..=random.below(3)).map(|_| TierPlan {
+        source: TierSource::Bucket,
+        jobs: (0..=random.below(2))
+            .map(|_| JobPlan {
+                id: JobId::from_entropy(bytes()),
+                extractor: ExtractorRef {
+                    name: "passthrough_extractor".to_owned(),
+                    version: "v1".to_owned(),
+                    parameters: Map::new(),
+                },
+                collection_ids: vec![CollectionId::from_entropy(bytes())],
+                resources: Resources {
+                    num_cpus: 1.0,
+                    num_gpus: 0.0,
+                    memory_bytes: 1 << 20,
+                    requires_gpu: false,
+                    priority: 0,
+                },
+            })
+            .collect(),
+    });
+    BatchPlan {
+        tiers: tiers.collect(),
+        id: BatchId::from_entropy([0; 15]),
+        namespace_id: NamespaceId::from_entropy([0; 15]),
+        bucket_id: BucketId::from_entropy([0; 15]),
+    }
+}
