@@ -1,1 +1,211 @@
-//! Gathers what the diagnosis needs.
+//! Gathers what the diagnosis needs: the orchestrator's state, evidence, live reports, row errors.
+
+use std::collections::BTreeMap;
+
+use fettle_core::{Attempt, Batch, Cancel, Job, JobState, Tier, Wait};
+use fettle_diagnose::{
+    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, JobFacts, RowErrorFacts, TierFacts,
+    WaitFacts, WaitReason,
+};
+use fettle_model::report::Heartbeat;
+use fettle_model::{
+    AttemptEvidence, AttemptId, BatchId, BatchStatus, NamespaceId, StageTimings, UnixMillis,
+};
+use fettle_ports::{RowErrorQuery, StoredRowError};
+
+use crate::control::Control;
+use crate::error::RequestError;
+
+/// Row errors that a diagnosis reads: enough for the groups of a batch that failed all over, little enough for one answer.
+const ROW_ERRORS_MAX: u64 = 2_000;
+
+/// What is known of a batch's attempts beside their state.
+struct Known {
+    evidence: BTreeMap<AttemptId, (AttemptEvidence, Option<StageTimings>)>,
+    live: BTreeMap<AttemptId, Heartbeat>,
+}
+
+impl Control {
+    /// Everything that the diagnosis of a batch may rest on.
+    pub async fn facts(
+        &self,
+        namespace: &NamespaceId,
+        id: &BatchId,
+    ) -> Result<BatchFacts, RequestError> {
+        let (_, state) = self.own(namespace, id).await?;
+        let Some(batch) = state else {
+            return Ok(draft(id, self.clock().now()));
+        };
+        let evidence = self.store().evidence(id).await?.into_iter();
+        let known = Known {
+            evidence: evidence
+                .map(|(id, evidence, stages)| (id, (evidence, stages)))
+                .collect(),
+            live: self.live(id).into_iter().collect(),
+        };
+        let query = RowErrorQuery {
+            limit: ROW_ERRORS_MAX,
+            ..RowErrorQuery::default()
+        };
+        let (errors, _) = self.store().row_errors(id, &query).await?;
+        let mut tiers = Vec::with_capacity(batch.tiers.len());
+        for tier in &batch.tiers {
+            tiers.push(self.tier(tier, &known).await?);
+        }
+        Ok(BatchFacts {
+            batch_id: batch.id.clone(),
+            status: batch.status,
+            now: self.clock().now(),
+            submitted_at: Some(batch.submitted_at),
+            started_at: batch.started_at,
+            ended_at: batch.ended_at,
+            cancel: cancel(&batch),
+            tiers,
+            error_counts: count(&errors),
+            row_errors: errors.into_iter().map(row_error).collect(),
+            node_memory_bytes: Some(self.executor().capacity().memory_bytes),
+        })
+    }
+
+    async fn tier(&self, tier: &Tier, known: &Known) -> Result<TierFacts, RequestError> {
+        let mut jobs = Vec::with_capacity(tier.jobs.len());
+        for job in &tier.jobs {
+            // The state counts at the end of an attempt; the store counts always.
+            let counts = self.store().job_counts(&job.id).await?.rows;
+            let mut facts = job_facts(job, known);
+            facts.counts = counts;
+            if let Some(wait) = &mut facts.waiting
+                && wait.detail.is_none()
+            {
+                wait.detail = self.wait_reason(&job.id);
+            }
+            jobs.push(facts);
+        }
+        Ok(TierFacts {
+            tier_num: tier.num,
+            status: tier.status,
+            started_at: tier.started_at,
+            ended_at: tier.ended_at,
+            jobs,
+        })
+    }
+}
+
+fn draft(id: &BatchId, now: UnixMillis) -> BatchFacts {
+    BatchFacts {
+        batch_id: id.clone(),
+        status: BatchStatus::Draft,
+        now,
+        submitted_at: None,
+        started_at: None,
+        ended_at: None,
+        cancel: None,
+        tiers: Vec::new(),
+        row_errors: Vec::new(),
+        error_counts: Vec::new(),
+        node_memory_bytes: None,
+    }
+}
+
+fn cancel(batch: &Batch) -> Option<CancelFacts> {
+    let of_job = || batch.jobs().find_map(|(_, job)| job.cancel.as_ref());
+    let facts = |cancel: &Cancel| CancelFacts {
+        at: cancel.at,
+        reason: cancel.reason.clone(),
+    };
+    batch.cancel.as_ref().or_else(of_job).map(facts)
+}
+
+fn job_facts(job: &Job, known: &Known) -> JobFacts {
+    let mut stages = StageTimings::default();
+    for attempt in &job.attempts {
+        if let Some(timings) = timings(&attempt.id, known) {
+            stages.add(&timings);
+        }
+    }
+    let beat = job.live_attempt().and_then(|live| known.live.get(&live.id));
+    let progress = beat.and_then(|beat| beat.last_progress_at);
+    JobFacts {
+        job_id: job.id.clone(),
+        status: job.status(),
+        end_reason: job.reason().map(str::to_owned),
+        params: job.last_attempt().map(|attempt| attempt.params.clone()),
+        resources: job.resources.clone(),
+        rows_submitted: job.manifest.as_ref().map(|manifest| manifest.rows),
+        counts: job.counts,
+        attempts: job
+            .attempts
+            .iter()
+            .map(|attempt| attempt_facts(attempt, known))
+            .collect(),
+        stages,
+        last_activity_at: progress.or(stages.writing.ended_at),
+        last_heartbeat_at: beat.map(|beat| beat.at),
+        waiting: waiting(job),
+        started_at: job.started_at,
+        ended_at: job.ended_at,
+    }
+}
+
+/// A live attempt's timings are in its heartbeat, an ended one's in its evidence.
+fn timings(attempt: &AttemptId, known: &Known) -> Option<StageTimings> {
+    let live = known.live.get(attempt).map(|beat| beat.stages);
+    live.or_else(|| known.evidence.get(attempt).and_then(|(_, stages)| *stages))
+}
+
+fn attempt_facts(attempt: &Attempt, known: &Known) -> AttemptFacts {
+    AttemptFacts {
+        attempt_id: attempt.id.clone(),
+        number: attempt.number,
+        status: attempt.status,
+        planned_at: attempt.planned_at,
+        started_at: attempt.started_at,
+        ended_at: attempt.ended_at,
+        exit: attempt.exit.clone(),
+        evidence: known
+            .evidence
+            .get(&attempt.id)
+            .map(|(evidence, _)| evidence.clone()),
+    }
+}
+
+fn waiting(job: &Job) -> Option<WaitFacts> {
+    match &job.state {
+        JobState::Waiting(Wait::Capacity { since }) => Some(WaitFacts {
+            reason: WaitReason::Capacity,
+            since: Some(*since),
+            detail: None,
+        }),
+        JobState::Waiting(Wait::Backoff { until, cause }) => Some(WaitFacts {
+            reason: WaitReason::Backoff { until: *until },
+            since: None,
+            detail: Some(cause.clone()),
+        }),
+        JobState::Pending | JobState::Preparing | JobState::Active | JobState::Done { .. } => None,
+    }
+}
+
+fn row_error(stored: StoredRowError) -> RowErrorFacts {
+    RowErrorFacts {
+        tier_num: stored.tier_num,
+        job_id: stored.job_id,
+        error: stored.error,
+    }
+}
+
+fn count(errors: &[StoredRowError]) -> Vec<ErrorCount> {
+    let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+    for stored in errors {
+        let error = &stored.error;
+        *counts
+            .entry((stored.tier_num, error.category, error.class))
+            .or_default() += 1;
+    }
+    let count = |((tier_num, category, class), count)| ErrorCount {
+        tier_num,
+        category,
+        class,
+        count,
+    };
+    counts.into_iter().map(count).collect()
+}

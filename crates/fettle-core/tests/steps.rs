@@ -1,0 +1,392 @@
+//! What each event means, one story a test.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should panic where it stands"
+)]
+
+use fettle_core::plan::{PlannedCollection, levels};
+use fettle_core::{
+    Batch, BatchPlan, Effect, Effects, Event, JobPlan, JobState, Overrides, PlanError, Refusal,
+    Scope, TierPlan, TierSource, Wait, laws, step,
+};
+use fettle_model::{
+    AttemptExit, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, ExtractorRef, JobId,
+    ManifestRef, NamespaceId, Resources, RowCounts, UnixMillis, WorkStatus,
+};
+use serde_json::Map;
+
+const ROWS: u64 = 10;
+const NOW: UnixMillis = UnixMillis(1_000);
+const MIB: u64 = 1024 * 1024;
+
+fn extractor() -> ExtractorRef {
+    ExtractorRef {
+        name: "text_extractor".into(),
+        version: "v1".into(),
+        parameters: Map::new(),
+    }
+}
+
+fn job_id(n: u8) -> JobId {
+    JobId::from_entropy([n; 15])
+}
+
+fn collection(n: u8) -> CollectionId {
+    CollectionId::from_entropy([n; 15])
+}
+
+/// A batch whose tier `n` has one job, `job_id(n)`.
+fn batch(tiers: u8) -> Batch {
+    let resources = Resources {
+        num_cpus: 1.0,
+        num_gpus: 0.0,
+        memory_bytes: 96 * MIB,
+        requires_gpu: false,
+        priority: 0,
+    };
+    let tier = |n: u8| TierPlan {
+        source: TierSource::Bucket,
+        jobs: vec![JobPlan {
+            id: job_id(n),
+            extractor: extractor(),
+            collection_ids: vec![collection(n)],
+            resources: resources.clone(),
+        }],
+    };
+    let plan = BatchPlan {
+        id: BatchId::from_entropy([0; 15]),
+        namespace_id: NamespaceId::from_entropy([0; 15]),
+        bucket_id: BucketId::from_entropy([0; 15]),
+        tiers: (0..tiers).map(tier).collect(),
+    };
+    let (batch, effects) = plan.submit(NOW);
+    assert_eq!(
+        effects.effects,
+        vec![Effect::BuildManifest { job: job_id(0) }]
+    );
+    batch
+}
+
+#[track_caller]
+fn take(batch: &mut Batch, event: Event) -> Decided {
+    let Effects {
+        effects,
+        reopen_failed_rows,
+        ..
+    } = step(batch, NOW, event).unwrap();
+    assert_eq!(laws::broken(batch), Vec::<String>::new());
+    Decided {
+        effects,
+        reopen_failed_rows,
+    }
+}
+
+/// What a step decided, without the duty to commit it.
+#[derive(Debug)]
+struct Decided {
+    effects: Vec<Effect>,
+    reopen_failed_rows: Vec<JobId>,
+}
+
+fn built(n: u8, rows: u64) -> Event {
+    let manifest = ManifestRef {
+        key: "m".into(),
+        rows,
+    };
+    Event::ManifestBuilt {
+        job: job_id(n),
+        manifest,
+        counts: RowCounts::default(),
+    }
+}
+
+fn admitted(n: u8) -> Event {
+    Event::JobAdmitted {
+        job: job_id(n),
+        entrypoint: "fettle job".into(),
+        deployment_mode: "local".into(),
+        env_vars_keys: Vec::new(),
+        plugin_archives: Vec::new(),
+        plugin_dependencies: Vec::new(),
+    }
+}
+
+fn ended(n: u8, number: u32, exit: AttemptExit, processed: u64, failed: u64) -> Event {
+    let counts = RowCounts {
+        processed,
+        failed,
+        skipped: 0,
+    };
+    let attempt = AttemptId::of(&job_id(n), number);
+    Event::AttemptEnded {
+        attempt,
+        exit,
+        counts,
+        summary: "as told".into(),
+    }
+}
+
+/// A batch whose first job has attempt 1 alive.
+fn running(tiers: u8) -> Batch {
+    let mut batch = batch(tiers);
+    take(&mut batch, built(0, ROWS));
+    let effects = take(&mut batch, admitted(0));
+    let attempt = AttemptId::of(&job_id(0), 1);
+    assert_eq!(effects.effects, vec![Effect::StartAttempt { attempt }]);
+    batch
+}
+
+#[test]
+fn a_tier_ends_well_and_the_next_begins() {
+    let mut batch = running(2);
+    let effects = take(&mut batch, ended(0, 1, AttemptExit::Finished, ROWS, 0));
+    assert!(
+        effects
+            .effects
+            .contains(&Effect::BuildManifest { job: job_id(1) }),
+        "{effects:?}"
+    );
+    assert_eq!(batch.tiers[0].status, WorkStatus::Completed);
+    take(&mut batch, built(1, 0));
+    assert_eq!(
+        batch.status,
+        BatchStatus::Completed,
+        "a tier without rows is done at once"
+    );
+}
+
+#[test]
+fn failed_rows_end_a_batch_with_errors_and_no_worse() {
+    let mut batch = running(1);
+    take(&mut batch, ended(0, 1, AttemptExit::Finished, ROWS - 3, 3));
+    assert_eq!(batch.status, BatchStatus::CompletedWithErrors);
+}
+
+#[test]
+fn memory_is_no_cause_for_a_blind_retry_and_raised_memory_sticks() {
+    let mut batch = running(2);
+    take(&mut batch, ended(0, 1, AttemptExit::OutOfMemory, 4, 1));
+    assert_eq!(batch.status, BatchStatus::Failed);
+    assert_eq!(batch.tiers[1].status, WorkStatus::Skipped);
+
+    let overrides = Overrides {
+        memory_bytes: Some(512 * MIB),
+        ..Overrides::default()
+    };
+    let effects = take(
+        &mut batch,
+        Event::RetryRequested {
+            tier_num: 0,
+            overrides,
+        },
+    );
+    assert_eq!(
+        effects.reopen_failed_rows,
+        vec![job_id(0)],
+        "failed rows are tried again"
+    );
+    take(&mut batch, admitted(0));
+    let (_, job) = batch.job(&job_id(0)).unwrap();
+    assert_eq!(
+        job.attempts[0].params.resources.memory_bytes,
+        96 * MIB,
+        "history is kept"
+    );
+    assert_eq!(job.attempts[1].params.resources.memory_bytes, 512 * MIB);
+
+    take(&mut batch, ended(0, 2, AttemptExit::DriverDied, 5, 0));
+    take(&mut batch, Event::BackoffElapsed { job: job_id(0) });
+    take(&mut batch, admitted(0));
+    let (_, job) = batch.job(&job_id(0)).unwrap();
+    assert_eq!(
+        job.attempts[2].params.resources.memory_bytes,
+        512 * MIB,
+        "also after another cause"
+    );
+}
+
+#[test]
+fn a_vanished_driver_is_replaced_until_its_budget_is_spent() {
+    let mut batch = running(1);
+    for number in 1..=3 {
+        take(&mut batch, ended(0, number, AttemptExit::DriverDied, 1, 0));
+        let (_, job) = batch.job(&job_id(0)).unwrap();
+        let JobState::Waiting(Wait::Backoff { until, .. }) = &job.state else {
+            panic!("{job:?}")
+        };
+        assert!(*until > NOW);
+        take(&mut batch, Event::BackoffElapsed { job: job_id(0) });
+        take(&mut batch, admitted(0));
+    }
+    take(&mut batch, ended(0, 4, AttemptExit::DriverDied, 1, 0));
+    assert_eq!(batch.status, BatchStatus::Failed);
+}
+
+#[test]
+fn an_attempt_that_says_it_is_done_and_lost_rows_fails() {
+    let mut batch = running(1);
+    take(&mut batch, ended(0, 1, AttemptExit::Finished, ROWS - 1, 0));
+    assert_eq!(batch.status, BatchStatus::Failed);
+    let (_, job) = batch.job(&job_id(0)).unwrap();
+    assert!(
+        job.reason().unwrap().contains("1 row(s) have no outcome"),
+        "{:?}",
+        job.reason()
+    );
+}
+
+#[test]
+fn an_attempt_that_died_after_its_last_row_did_its_work() {
+    let mut batch = running(1);
+    take(&mut batch, ended(0, 1, AttemptExit::DriverDied, ROWS, 0));
+    assert_eq!(batch.status, BatchStatus::Completed);
+}
+
+#[test]
+fn a_late_report_of_a_superseded_attempt_changes_nothing() {
+    let mut batch = running(1);
+    take(&mut batch, ended(0, 1, AttemptExit::DriverDied, 1, 0));
+    take(&mut batch, Event::BackoffElapsed { job: job_id(0) });
+    take(&mut batch, admitted(0));
+    let before = batch.clone();
+    for late in [
+        ended(0, 1, AttemptExit::Finished, ROWS, 0),
+        Event::AttemptReported {
+            attempt: AttemptId::of(&job_id(0), 1),
+        },
+        Event::AttemptLost {
+            attempt: AttemptId::of(&job_id(0), 1),
+            counts: RowCounts::default(),
+        },
+    ] {
+        let refusal = step(&mut batch, NOW, late).unwrap_err();
+        assert!(matches!(refusal, Refusal::Stale { .. }), "{refusal}");
+    }
+    assert_eq!(batch, before);
+}
+
+#[test]
+fn a_running_job_is_cancelled_when_its_process_is_gone_and_not_before() {
+    let mut batch = running(2);
+    let cancel = |scope| Event::CancelRequested {
+        scope,
+        reason: Some("enough".into()),
+    };
+    let effects = take(&mut batch, cancel(Scope::Batch));
+    let attempt = AttemptId::of(&job_id(0), 1);
+    assert_eq!(effects.effects, vec![Effect::StopAttempt { attempt }]);
+    assert_eq!(batch.status, BatchStatus::Processing);
+    let again = take(&mut batch, cancel(Scope::Batch));
+    assert_eq!(again.effects, Vec::new(), "asking twice does nothing twice");
+    take(&mut batch, ended(0, 1, AttemptExit::Cancelled, 4, 0));
+    assert_eq!(batch.status, BatchStatus::Canceled);
+    assert_eq!(batch.tiers[0].status, WorkStatus::Canceled);
+    assert_eq!(batch.tiers[1].status, WorkStatus::Skipped);
+    let refusal = step(&mut batch, NOW, cancel(Scope::Batch)).unwrap_err();
+    assert!(refusal.to_string().contains("CANCELED"), "{refusal}");
+}
+
+#[test]
+fn a_waiting_job_is_cancelled_at_once() {
+    let mut batch = batch(1);
+    take(&mut batch, built(0, ROWS));
+    let scope = Scope::Job { job: job_id(0) };
+    take(
+        &mut batch,
+        Event::CancelRequested {
+            scope,
+            reason: None,
+        },
+    );
+    assert_eq!(batch.status, BatchStatus::Canceled);
+}
+
+#[test]
+fn a_retry_is_refused_with_the_present_state_and_what_would_be_possible() {
+    let retry = |tier_num| Event::RetryRequested {
+        tier_num,
+        overrides: Overrides::default(),
+    };
+    let mut batch = running(2);
+    let refusal = step(&mut batch, NOW, retry(0)).unwrap_err().to_string();
+    assert!(refusal.contains("PROCESSING"), "{refusal}");
+    take(&mut batch, ended(0, 1, AttemptExit::OutOfMemory, 0, 0));
+    let refusal = step(&mut batch, NOW, retry(1)).unwrap_err().to_string();
+    assert!(refusal.contains("retry tier 0"), "{refusal}");
+    let refusal = step(&mut batch, NOW, retry(7)).unwrap_err();
+    assert_eq!(
+        refusal,
+        Refusal::NoSuch {
+            kind: "tier",
+            id: "7".into()
+        }
+    );
+}
+
+#[test]
+fn a_job_that_can_never_fit_fails_and_says_why() {
+    let mut batch = batch(1);
+    take(&mut batch, built(0, ROWS));
+    let message = "asks for 64 GPU(s); there are 0".to_owned();
+    take(
+        &mut batch,
+        Event::JobRefused {
+            job: job_id(0),
+            message: message.clone(),
+        },
+    );
+    assert_eq!(batch.status, BatchStatus::Failed);
+    assert_eq!(
+        batch.job(&job_id(0)).unwrap().1.reason(),
+        Some(message.as_str())
+    );
+}
+
+fn planned(n: u8, reads: &[u8]) -> PlannedCollection {
+    let reads = reads.iter().map(|n| collection(*n)).collect();
+    PlannedCollection {
+        id: collection(n),
+        reads,
+        extractor: extractor(),
+    }
+}
+
+#[track_caller]
+fn check_levels(collections: &[PlannedCollection], expected: &[&[u8]]) {
+    let ids =
+        |level: &Vec<PlannedCollection>| level.iter().map(|c| c.id.clone()).collect::<Vec<_>>();
+    let found: Vec<_> = levels(collections).unwrap().iter().map(ids).collect();
+    let expected: Vec<Vec<_>> = expected
+        .iter()
+        .map(|level| level.iter().map(|n| collection(*n)).collect())
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_collection_runs_after_everything_it_reads() {
+    check_levels(
+        &[
+            planned(3, &[1, 2]),
+            planned(2, &[1]),
+            planned(1, &[]),
+            planned(4, &[]),
+        ],
+        &[&[1, 4], &[2], &[3]],
+    );
+    check_levels(
+        &[planned(1, &[]), planned(2, &[9]), planned(3, &[2])],
+        &[&[1]],
+    );
+}
+
+#[test]
+fn a_circle_and_an_empty_plan_are_refused() {
+    let circle = levels(&[planned(1, &[]), planned(2, &[3]), planned(3, &[2])]).unwrap_err();
+    assert!(
+        matches!(&circle, PlanError::Cycle { collections } if collections.len() == 2),
+        "{circle}"
+    );
+    assert_eq!(levels(&[]).unwrap_err(), PlanError::NoCollections);
+}
