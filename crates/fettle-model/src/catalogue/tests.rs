@@ -1,3 +1,5 @@
+//! The catalogue against what users and the published client send.
+
 use serde_json::{Map, Value, json};
 
 use super::*;

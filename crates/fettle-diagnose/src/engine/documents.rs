@@ -1,0 +1,353 @@
+//! Rows that failed: how many, of what, and whether trying again can help.
+//!
+//! Owns the reading of row errors. It must not explain why a whole tier failed: rows that fail do not fail their tier.
+
+use std::collections::BTreeMap;
+
+use fettle_model::{BatchStatus, DocumentErrorClass, ErrorCategory, FailureCategory, UnixMillis};
+
+use crate::case::{Case, CaseKind, Standing};
+use crate::engine::memory;
+use crate::engine::memory::advice::{MemoryAdvice, advise};
+use crate::facts::{BatchFacts, RowErrorFacts, TierFacts};
+use crate::finding::{ErrorGroup, EvidenceLine};
+use crate::fingerprint::fingerprint;
+use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides, RetryMode};
+use crate::scope::{AttemptScope, attempts};
+use crate::words;
+
+/// Groups in the answer at most; more kinds of error than this are read in the list of failed documents.
+const GROUPS_MAX: usize = 50;
+/// Groups that are told in the evidence.
+const GROUPS_TOLD_MAX: usize = 5;
+
+/// Row errors with like messages, the most frequent first.
+pub(crate) fn groups(facts: &BatchFacts) -> Vec<ErrorGroup> {
+    let mut groups: BTreeMap<_, ErrorGroup> = BTreeMap::new();
+    for found in &facts.row_errors {
+        let error = &found.error;
+        let mark = fingerprint(&error.message);
+        let key = (
+            found.tier_num,
+            error.category,
+            error.class,
+            error.stage,
+            error.component.clone(),
+            mark.clone(),
+        );
+        groups
+            .entry(key)
+            .and_modify(|group| group.count += 1)
+            .or_insert_with(|| ErrorGroup {
+                tier_num: found.tier_num,
+                category: error.category,
+                class: error.class,
+                stage: error.stage,
+                component: error.component.clone(),
+                fingerprint: mark,
+                count: 1,
+                is_exact: is_whole(facts, found),
+                example: error.clone(),
+            });
+    }
+    let mut groups: Vec<ErrorGroup> = groups.into_values().collect();
+    // The sort is stable, so groups of one size stay in the order of their keys.
+    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    groups.truncate(GROUPS_MAX);
+    groups
+}
+
+/// Whether the sample holds every error of this one's kind, so that counting the sample counts all.
+fn is_whole(facts: &BatchFacts, one: &RowErrorFacts) -> bool {
+    let like = |tier, category, class| {
+        (tier, category, class) == (one.tier_num, one.error.category, one.error.class)
+    };
+    let sampled = facts
+        .row_errors
+        .iter()
+        .filter(|e| like(e.tier_num, e.error.category, e.error.class));
+    let counted = facts
+        .error_counts
+        .iter()
+        .filter(|c| like(c.tier_num, c.category, c.class));
+    counted.map(|c| c.count).sum::<u64>() == sampled.count() as u64
+}
+
+/// One case for each tier with failed rows.
+pub(crate) fn cases(facts: &BatchFacts) -> Vec<Case> {
+    let groups = groups(facts);
+    facts
+        .tiers
+        .iter()
+        .filter_map(|tier| case(facts, tier, &groups))
+        .collect()
+}
+
+fn case(facts: &BatchFacts, tier: &TierFacts, groups: &[ErrorGroup]) -> Option<Case> {
+    let failed: u64 = tier.jobs.iter().map(|job| job.counts.failed).sum();
+    if failed == 0 {
+        return None;
+    }
+    let groups: Vec<&ErrorGroup> = groups
+        .iter()
+        .filter(|g| g.tier_num == tier.tier_num)
+        .collect();
+    let standing = match facts.status {
+        BatchStatus::CompletedWithErrors => Standing::Cause,
+        status if status.is_terminal() => Standing::Aside,
+        _ => Standing::Concern,
+    };
+    let mut case = Case::new(
+        CaseKind::DocumentErrors,
+        standing,
+        first_at(&groups, tier, facts),
+    );
+    case.tier_num = Some(tier.tier_num);
+    case.category = Some(FailureCategory::Pipeline);
+    // The outcome of each row is recorded; how sure the reason is depends on whether its error is at hand.
+    case.confidence = if groups.is_empty() { 0.6 } else { 0.9 };
+    case.reason = reason(tier, failed, &groups);
+    case.evidence = evidence(tier, failed, &groups);
+    if groups.is_empty() {
+        case.would_decide = vec!["the errors of the failed rows; none is at hand".to_owned()];
+    }
+    let classes = classes(facts, tier.tier_num);
+    case.recommendations = recommendations(&classes);
+    if standing == Standing::Cause {
+        case.actions = actions(facts, tier.tier_num, &classes);
+    }
+    Some(case)
+}
+
+fn first_at(groups: &[&ErrorGroup], tier: &TierFacts, facts: &BatchFacts) -> UnixMillis {
+    let first = groups.iter().map(|group| group.example.at).min();
+    first.or(tier.ended_at).unwrap_or(facts.now)
+}
+
+/// Errors of a tier by class and category.
+type Classes = BTreeMap<(DocumentErrorClass, ErrorCategory), u64>;
+
+fn classes(facts: &BatchFacts, tier_num: u32) -> Classes {
+    let mut classes = Classes::new();
+    for count in facts
+        .error_counts
+        .iter()
+        .filter(|c| c.tier_num == tier_num && c.count > 0)
+    {
+        *classes.entry((count.class, count.category)).or_default() += count.count;
+    }
+    classes
+}
+
+fn of_class(classes: &Classes, class: DocumentErrorClass) -> u64 {
+    classes
+        .iter()
+        .filter(|((c, _), _)| *c == class)
+        .map(|(_, count)| count)
+        .sum()
+}
+
+fn reason(tier: &TierFacts, failed: u64, groups: &[&ErrorGroup]) -> String {
+    let submitted: Option<u64> = tier.jobs.iter().map(|job| job.rows_submitted).sum();
+    let of = submitted.map_or(String::new(), |all| format!(" of {all}"));
+    let most = groups.first().map_or(String::new(), |group| {
+        format!(
+            " Most frequent ({} {}): {}.",
+            group.count,
+            if group.is_exact {
+                "in all"
+            } else {
+                "in the sample"
+            },
+            words::clause(&group.example.message)
+        )
+    });
+    format!("{failed}{of} rows of tier {} failed.{most}", tier.tier_num)
+}
+
+fn evidence(tier: &TierFacts, failed: u64, groups: &[&ErrorGroup]) -> Vec<EvidenceLine> {
+    let line = |at, what, source: &str, raw| EvidenceLine {
+        at,
+        tier_num: Some(tier.tier_num),
+        attempt: None,
+        worker: None,
+        what,
+        source: source.to_owned(),
+        raw,
+        supports: CaseKind::DocumentErrors,
+    };
+    let processed: u64 = tier.jobs.iter().map(|job| job.counts.processed).sum();
+    let what = format!("{processed} rows were processed and {failed} failed");
+    let told = groups.iter().take(GROUPS_TOLD_MAX).map(|group| {
+        let what = format!(
+            "{} with a {} {} error while {} ({})",
+            words::count(group.count, "row"),
+            group.class.as_str(),
+            group.category.as_str(),
+            group.stage.as_str(),
+            group.component
+        );
+        let raw = words::tail(&group.example.message);
+        line(Some(group.example.at), what, "row errors", raw)
+    });
+    [line(tier.ended_at, what, "row accounting", None)]
+        .into_iter()
+        .chain(told)
+        .collect()
+}
+
+fn recommendations(classes: &Classes) -> Vec<String> {
+    let told = classes.iter().map(|((class, category), count)| {
+        let rows = words::count(*count, "row");
+        match (class, category) {
+            (DocumentErrorClass::Transient, _) => format!("{rows} failed of something that may pass: retry them as they are."),
+            (DocumentErrorClass::Resource, _) => format!("{rows} ran out of memory, disk or a quota: raise it, then retry them."),
+            (_, ErrorCategory::Authentication) => format!("{rows} were refused access: renew the credentials or the permission, then retry them."),
+            (_, ErrorCategory::Dependency) => format!("{rows} lack a program, file or service: install or start it, then retry them."),
+            (_, ErrorCategory::Validation) => format!("{rows} do not have the form that is needed: mend or leave out those objects; a retry alone gives the same."),
+            (_, ErrorCategory::Network) => format!("{rows} could not be fetched: see whether their addresses are right and reachable, then retry them."),
+            (_, ErrorCategory::Runtime | ErrorCategory::Resource) => format!("{rows} failed in the extractor: see the traceback of the example; a retry alone gives the same."),
+        }
+    });
+    told.collect()
+}
+
+fn actions(facts: &BatchFacts, tier_num: u32, classes: &Classes) -> Vec<RemedyAction> {
+    let mut actions = Vec::new();
+    let transient = of_class(classes, DocumentErrorClass::Transient);
+    if transient > 0 {
+        actions.push(RemedyAction {
+            kind: RemedyKind::RetryFailedDocuments {
+                tier_nums: vec![tier_num],
+                mode: RetryMode::TransientOnly,
+            },
+            reason: format!("{transient} row error(s) are transient"),
+            expected_effect: "those rows are tried again; the others stay as they are".to_owned(),
+            confidence: 0.7,
+        });
+    }
+    if of_class(classes, DocumentErrorClass::Resource) > 0 {
+        actions.extend(more_memory(facts, tier_num));
+    }
+    actions
+}
+
+/// Rows that killed their workers by memory, and were failed for it, fit when there is more.
+fn more_memory(facts: &BatchFacts, tier_num: u32) -> Option<RemedyAction> {
+    let of_tier = |scope: &AttemptScope<'_>| scope.at.tier.tier_num == tier_num;
+    let scopes: Vec<AttemptScope<'_>> = attempts(facts).filter(of_tier).collect();
+    let needs = scopes.iter().filter_map(|scope| {
+        let judged = memory::judged(scope);
+        (!judged.is_empty()).then(|| memory::need(scope, &judged))
+    });
+    let need = needs.max_by_key(|need| need.peak_bytes)?;
+    let MemoryAdvice::Raise {
+        memory_bytes,
+        workers,
+        is_capped,
+    } = advise(&need)
+    else {
+        return None;
+    };
+    Some(RemedyAction {
+        kind: RemedyKind::RetryTier {
+            tier_num,
+            overrides: ResourceOverrides {
+                memory_bytes: Some(memory_bytes),
+                num_cpus: workers.map(f64::from),
+                ..ResourceOverrides::default()
+            },
+        },
+        reason: "rows were failed because they killed their workers by memory".to_owned(),
+        expected_effect: format!(
+            "failed rows are tried again with {} for each worker",
+            words::bytes(memory_bytes)
+        ),
+        confidence: if is_capped { 0.4 } else { 0.65 },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{self, death};
+    use fettle_model::AttemptExit;
+
+    #[test]
+    fn failed_rows_of_a_batch_that_ran_to_its_end_are_its_cause() {
+        let facts = fixture::with_row_errors(
+            DocumentErrorClass::Transient,
+            &["row 1: reset", "row 2: reset"],
+        );
+        let found = cases(&facts);
+        assert_eq!((found.len(), found[0].standing), (1, Standing::Cause));
+        assert_eq!(found[0].category, Some(FailureCategory::Pipeline));
+        let retry = RemedyKind::RetryFailedDocuments {
+            tier_nums: vec![0],
+            mode: RetryMode::TransientOnly,
+        };
+        assert_eq!(found[0].actions[0].kind, retry);
+        assert_eq!(cases(&facts), found, "a second run changes nothing");
+    }
+
+    #[test]
+    fn like_messages_are_one_group_and_a_sample_says_that_it_is_one() {
+        let mut facts = fixture::with_row_errors(
+            DocumentErrorClass::Permanent,
+            &["row 1: bad 7", "odd", "row 2: bad 8"],
+        );
+        let found = groups(&facts);
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (
+                found[0].count,
+                found[0].is_exact,
+                found[0].fingerprint.as_str()
+            ),
+            (2, true, "row <n>: bad <n>")
+        );
+        facts.error_counts[0].count = 900;
+        assert!(!groups(&facts)[0].is_exact);
+    }
+
+    #[test]
+    fn permanent_errors_are_not_retried() {
+        let facts = fixture::with_row_errors(DocumentErrorClass::Permanent, &["bad"]);
+        assert!(cases(&facts)[0].actions.is_empty());
+        assert!(!cases(&facts)[0].recommendations.is_empty());
+    }
+
+    #[test]
+    fn rows_that_killed_their_workers_by_memory_get_more_of_it() {
+        let mut facts =
+            fixture::with_row_errors(DocumentErrorClass::Resource, &["killed its worker twice"]);
+        facts.tiers[0].jobs[0].attempts[0] = fixture::attempt(
+            1,
+            AttemptExit::Finished,
+            vec![death().oom().rows(&[1]).build()],
+        );
+        let diagnosis = crate::diagnose(&facts);
+        assert_eq!(diagnosis.verdict.case, Some(CaseKind::DocumentErrors));
+        let overrides = ResourceOverrides {
+            memory_bytes: Some(512 << 20),
+            ..ResourceOverrides::default()
+        };
+        assert_eq!(
+            diagnosis.recommended_actions[0].kind,
+            RemedyKind::RetryTier {
+                tier_num: 0,
+                overrides
+            }
+        );
+        assert_eq!(diagnosis.infrastructure_events.len(), 1);
+    }
+
+    #[test]
+    fn in_a_failed_batch_they_are_beside_the_point_and_without_failures_there_are_none() {
+        let mut facts = fixture::with_row_errors(DocumentErrorClass::Permanent, &["bad"]);
+        facts.status = BatchStatus::Failed;
+        assert_eq!(cases(&facts)[0].standing, Standing::Aside);
+        facts.tiers[0].jobs[0].counts.failed = 0;
+        assert!(cases(&facts).is_empty());
+    }
+}

@@ -1,0 +1,184 @@
+//! The conclusion of a memory case: its reason and its remedies.
+//!
+//! Owns what to say and to do about memory. It must not weigh; the judgement, the pattern and the need are given.
+
+use super::Judged;
+use super::advice::{self, MemoryAdvice, MemoryNeed, advise};
+use super::pattern::Pattern;
+use crate::case::{Case, CaseKind, Standing};
+use crate::remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides};
+use crate::scope::AttemptScope;
+use crate::words;
+
+/// Writes the reason, the recommendations and the actions.
+pub(super) fn conclude(
+    case: &mut Case,
+    scope: &AttemptScope<'_>,
+    judged: &[Judged<'_>],
+    pattern: &Pattern<'_>,
+    need: &MemoryNeed,
+) {
+    let limit = words::bytes(need.limit_bytes);
+    let verb = match case.kind {
+        CaseKind::OutOfMemory => "ran out of memory at their limit of",
+        _ => "may have run out of memory: no counter says so, but they ended near their limit of",
+    };
+    let many = words::count(judged.len() as u64, "worker");
+    case.reason = format!(
+        "{many} {} {verb} {limit}{}.",
+        scope.at.of_tier(),
+        who(pattern)
+    );
+    let advice = advise(need);
+    case.recommendations = recommendations(scope, pattern, need, advice);
+    if case.standing == Standing::Aside {
+        return;
+    }
+    let tier_num = scope.at.tier.tier_num;
+    let mut actions = Vec::new();
+    if let Pattern::BigRow { row, is_certain } = pattern {
+        actions.push(RemedyAction {
+            kind: RemedyKind::HealTier {
+                tier_num,
+                action: HealAction::QuarantinePoison,
+            },
+            reason: format!("row {} ({}) takes the memory", row.row, row.source_id),
+            expected_effect: "that row is failed with the reason and the rest is processed within the present limit".to_owned(),
+            confidence: if *is_certain { 0.8 } else { 0.5 } * case.confidence,
+        });
+    }
+    actions.extend(raise(tier_num, pattern, need, advice, case.confidence));
+    case.actions = actions;
+}
+
+/// The retry with more memory, where there is more.
+fn raise(
+    tier_num: u32,
+    pattern: &Pattern<'_>,
+    need: &MemoryNeed,
+    advice: MemoryAdvice,
+    confidence: f64,
+) -> Option<RemedyAction> {
+    let MemoryAdvice::Raise {
+        memory_bytes,
+        workers,
+        is_capped,
+    } = advice
+    else {
+        return None;
+    };
+    let fit = match pattern {
+        Pattern::Loading | Pattern::EveryRow => 0.9,
+        Pattern::BigRow { .. } | Pattern::Unclear => 0.75,
+        Pattern::Leak { .. } => 0.5,
+    };
+    let overrides = ResourceOverrides {
+        memory_bytes: Some(memory_bytes),
+        num_cpus: workers.map(f64::from),
+        ..ResourceOverrides::default()
+    };
+    let fewer = workers.map_or(String::new(), |n| {
+        format!(
+            ", with {} so that it fits",
+            words::count(n.into(), "worker")
+        )
+    });
+    let capped = if is_capped {
+        "; that is all the node has, which may not be enough"
+    } else {
+        ""
+    };
+    Some(RemedyAction {
+        kind: RemedyKind::RetryTier {
+            tier_num,
+            overrides,
+        },
+        reason: format!("{}{capped}", advice::explain(need)),
+        expected_effect: format!(
+            "unfinished rows are tried again with {} for each worker{fewer}; finished rows are kept",
+            words::bytes(memory_bytes)
+        ),
+        confidence: confidence * fit * if is_capped { 0.6 } else { 1.0 },
+    })
+}
+
+/// Who needs the memory, as the end of a sentence.
+fn who(pattern: &Pattern<'_>) -> String {
+    match pattern {
+        Pattern::Loading => {
+            ", while loading the extractor, before the first row: it is a steady need".to_owned()
+        }
+        Pattern::EveryRow => ", before any row was finished: every row needs more".to_owned(),
+        Pattern::Leak { last_row } => {
+            format!(", and use had grown with the rows up to row {last_row}: it looks like a leak")
+        }
+        Pattern::BigRow { row, is_certain } => {
+            let surely = if *is_certain {
+                "takes"
+            } else {
+                "probably takes"
+            };
+            format!(
+                "; row {} ({}, {}) {surely} it",
+                row.row,
+                row.source_id,
+                words::bytes(row.size_bytes)
+            )
+        }
+        Pattern::Unclear => String::new(),
+    }
+}
+
+fn recommendations(
+    scope: &AttemptScope<'_>,
+    pattern: &Pattern<'_>,
+    need: &MemoryNeed,
+    advice: MemoryAdvice,
+) -> Vec<String> {
+    let tier = scope.at.tier.tier_num;
+    let mut said = Vec::new();
+    match pattern {
+        Pattern::BigRow { row, .. } => said.push(format!(
+            "Row {} ({}) takes the memory: quarantine it, split or shrink its object, or give its tier more memory.",
+            row.row, row.source_id
+        )),
+        Pattern::Leak { .. } => said.push(
+            "The extractor holds on to memory from row to row: smaller shards, so that workers start afresh more often, help at once; \
+             mend the leak for good."
+                .to_owned(),
+        ),
+        Pattern::Loading | Pattern::EveryRow | Pattern::Unclear => {}
+    }
+    match advice {
+        MemoryAdvice::Raise { memory_bytes, workers, .. } => {
+            let fewer = workers.map_or(String::new(), |n| format!(" and num_cpus {n}"));
+            said.push(format!(
+                "Retry tier {tier} with memory_bytes {memory_bytes}{fewer} ({}): {}.",
+                words::bytes(memory_bytes),
+                advice::explain(need)
+            ));
+        }
+        MemoryAdvice::NoMore { most_bytes } => said.push(format!(
+            "More memory will not help here: one worker has {} and the node could give at most {}. {}",
+            words::bytes(need.limit_bytes),
+            words::bytes(most_bytes),
+            instead(pattern)
+        )),
+    }
+    said
+}
+
+/// What helps where more memory does not.
+fn instead(pattern: &Pattern<'_>) -> &'static str {
+    match pattern {
+        Pattern::Loading => "Use a smaller model, or a node with more memory.",
+        Pattern::EveryRow => "Use smaller inputs or a smaller model, or a node with more memory.",
+        Pattern::Leak { .. } => {
+            "Smaller shards, so that workers start afresh more often, or a mended extractor would."
+        }
+        Pattern::BigRow { .. } => "Isolating that row, or splitting its object, would.",
+        Pattern::Unclear => {
+            "Isolating the rows that were in work, smaller shards, or a node with more memory would."
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What is known of a batch: the input of the diagnosis, gathered from the store by its caller.
+//!
+//! Owns the shape of the evidence. It must not judge: a field holds what was recorded, and `None` where nothing was.
+
+use fettle_model::{
+    AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus,
+    DocumentErrorClass, ErrorCategory, JobId, Resources, RowCounts, RowError, StageTimings,
+    SubmissionParams, UnixMillis, WorkStatus,
+};
+
+/// Everything that the diagnosis of one batch may rest on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchFacts {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Where it stands.
+    pub status: BatchStatus,
+    /// When the question is asked; ages are measured against it.
+    pub now: UnixMillis,
+    /// When it was submitted.
+    pub submitted_at: Option<UnixMillis>,
+    /// When its first job was admitted.
+    pub started_at: Option<UnixMillis>,
+    /// When it reached its terminal state.
+    pub ended_at: Option<UnixMillis>,
+    /// The request that cancelled it, of the whole batch or of the tier or job that ended it.
+    pub cancel: Option<CancelFacts>,
+    /// Its tiers, in order.
+    pub tiers: Vec<TierFacts>,
+    /// A sample of its row errors, oldest first.
+    pub row_errors: Vec<RowErrorFacts>,
+    /// All its row errors, counted.
+    pub error_counts: Vec<ErrorCount>,
+    /// The most memory that one attempt could be given on the node (all its workers together), in bytes; `None` when it is not known.
+    pub node_memory_bytes: Option<u64>,
+}
+
+/// A request to cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelFacts {
+    /// When.
+    pub at: UnixMillis,
+    /// In the user's words.
+    pub reason: Option<String>,
+}
+
+/// One tier.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TierFacts {
+    /// Its number.
+    pub tier_num: u32,
+    /// Where it stands.
+    pub status: WorkStatus,
+    /// When it was begun.
+    pub started_at: Option<UnixMillis>,
+    /// When it last ended.
+    pub ended_at: Option<UnixMillis>,
+    /// Its jobs.
+    pub jobs: Vec<JobFacts>,
+}
+
+/// One job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobFacts {
+    /// Its id.
+    pub job_id: JobId,
+    /// Where it stands.
+    pub status: WorkStatus,
+    /// The recorded reason of its end, when it did not end well.
+    pub end_reason: Option<String>,
+    /// What its last attempt was submitted with.
+    pub params: Option<SubmissionParams>,
+    /// What its next attempt would be given.
+    pub resources: Resources,
+    /// Rows in its manifest; `None` when the manifest was never written.
+    pub rows_submitted: Option<u64>,
+    /// Outcomes of its rows.
+    pub counts: RowCounts,
+    /// Its attempts, in order.
+    pub attempts: Vec<AttemptFacts>,
+    /// How its stages spent their time, over all attempts.
+    pub stages: StageTimings,
+    /// When it last finished a row.
+    pub last_activity_at: Option<UnixMillis>,
+    /// When its live attempt last reported anything.
+    pub last_heartbeat_at: Option<UnixMillis>,
+    /// What it waits for, while it waits.
+    pub waiting: Option<WaitFacts>,
+    /// When it was begun.
+    pub started_at: Option<UnixMillis>,
+    /// When it last ended.
+    pub ended_at: Option<UnixMillis>,
+}
+
+/// What a job waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitFacts {
+    /// What.
+    pub reason: WaitReason,
+    /// Since when, where it is known.
+    pub since: Option<UnixMillis>,
+    /// More about it, for people: the cause of a back-off, what is used up.
+    pub detail: Option<String>,
+}
+
+/// Kinds of wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitReason {
+    /// Cores and memory.
+    Capacity,
+    /// An earlier batch must end first.
+    EarlierBatch,
+    /// The cluster is being started.
+    ColdCluster,
+    /// A pause after a failed attempt.
+    Backoff {
+        /// Until when.
+        until: UnixMillis,
+    },
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptFacts {
+    /// Its id.
+    pub attempt_id: AttemptId,
+    /// Its number, from one.
+    pub number: u32,
+    /// Where it stands.
+    pub status: AttemptStatus,
+    /// When it was planned.
+    pub planned_at: UnixMillis,
+    /// When its driver first reported.
+    pub started_at: Option<UnixMillis>,
+    /// When it was seen to have ended.
+    pub ended_at: Option<UnixMillis>,
+    /// How it ended.
+    pub exit: Option<AttemptExit>,
+    /// What was captured of it; of a live attempt what has been reported so far.
+    pub evidence: Option<AttemptEvidence>,
+}
+
+/// A row error with where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowErrorFacts {
+    /// Its tier.
+    pub tier_num: u32,
+    /// Its job.
+    pub job_id: JobId,
+    /// The error.
+    pub error: RowError,
+}
+
+/// How many row errors of one kind a tier has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorCount {
+    /// The tier.
+    pub tier_num: u32,
+    /// Kind of error.
+    pub category: ErrorCategory,
+    /// Whether trying again can help.
+    pub class: DocumentErrorClass,
+    /// How many.
+    pub count: u64,
+}

@@ -1,0 +1,124 @@
+//! The answer of the diagnosis.
+//!
+//! Owns the output's shape. It must not be sent to users as it is: the public JSON is made of it by the API.
+
+use fettle_model::{
+    AttemptId, DocumentErrorClass, ErrorCategory, FailureCategory, InfraEvent, RowCounts, RowError,
+    Stage, UnixMillis,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::case::{Case, CaseKind};
+use crate::remedy::RemedyAction;
+
+/// What is to be said of a batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// All findings, the strongest first; the verdict is the first one's if that is a cause.
+    pub cases: Vec<Case>,
+    /// What befell the infrastructure, oldest first; also what the batch outlived.
+    pub infrastructure_events: Vec<InfraEvent>,
+    /// What the findings rest on, the strongest finding's first.
+    pub evidence: Vec<EvidenceLine>,
+    /// Row errors with like messages, the most frequent first.
+    pub error_groups: Vec<ErrorGroup>,
+    /// What to do, for people, the most useful first.
+    pub recommendations: Vec<String>,
+    /// What to do, for programs, the most useful first.
+    pub recommended_actions: Vec<RemedyAction>,
+    /// What is to be said of each tier, in order.
+    pub tiers: Vec<TierFinding>,
+}
+
+/// The conclusion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Why it failed; `None` when nothing failed (yet).
+    pub failure_category: Option<FailureCategory>,
+    /// The same in one or two sentences; `None` when there is nothing to explain.
+    pub failure_reason: Option<String>,
+    /// How sure that is, from 0 to 1; of a batch that did not fail, how sure the summary is.
+    pub confidence: f64,
+    /// The finding that the verdict rests on.
+    pub case: Option<CaseKind>,
+    /// Where the batch stands and what to know about it, in one or two sentences; there always is one.
+    pub summary: String,
+    /// What would decide it, where the evidence does not.
+    pub would_decide: Vec<String>,
+}
+
+/// One fact that a finding rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceLine {
+    /// When it was so.
+    pub at: Option<UnixMillis>,
+    /// Its tier.
+    pub tier_num: Option<u32>,
+    /// The attempt it was observed of.
+    pub attempt: Option<AttemptId>,
+    /// The worker it was observed of.
+    pub worker: Option<u32>,
+    /// The fact in words, with numbers and units.
+    pub what: String,
+    /// Where it was read, such as `cgroup memory.oom_control oom_kill`.
+    pub source: String,
+    /// What was read, as it was read, shortened.
+    pub raw: Option<String>,
+    /// The finding that it supports.
+    pub supports: CaseKind,
+}
+
+/// Row errors with like messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorGroup {
+    /// The tier.
+    pub tier_num: u32,
+    /// Kind of error.
+    pub category: ErrorCategory,
+    /// Whether trying again can help.
+    pub class: DocumentErrorClass,
+    /// Where in the worker it happened.
+    pub stage: Stage,
+    /// The part of the extractor that failed.
+    pub component: String,
+    /// The message without what differs from row to row.
+    pub fingerprint: String,
+    /// How many were seen.
+    pub count: u64,
+    /// Whether `count` is all there are; otherwise it is how many the sample holds.
+    pub is_exact: bool,
+    /// The first of them.
+    pub example: RowError,
+}
+
+/// What is to be said of one tier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TierFinding {
+    /// Its number.
+    pub tier_num: u32,
+    /// Where its time goes; `None` before any work.
+    pub bottleneck: Option<Bottleneck>,
+    /// Rows of its jobs as far as the manifests are written.
+    pub rows_submitted: Option<u64>,
+    /// Outcomes of its rows.
+    pub counts: RowCounts,
+    /// Whether every submitted row has an outcome; `None` while the tier is not over.
+    pub is_balanced: Option<bool>,
+    /// The highest memory use of a worker that was seen, in bytes.
+    pub memory_peak_bytes: Option<u64>,
+    /// The memory limit of each worker, in bytes.
+    pub memory_limit_bytes: Option<u64>,
+}
+
+/// The stage that takes the time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bottleneck {
+    /// The stage.
+    pub stage: Stage,
+    /// Its share of all busy time, from 0 to 1.
+    pub share: f64,
+    /// What that means and what would speed it up.
+    pub meaning: String,
+}
