@@ -9,15 +9,16 @@ use fettle_diagnose::{
 };
 use fettle_model::report::Heartbeat;
 use fettle_model::{
-    AttemptEvidence, AttemptId, BatchId, BatchStatus, NamespaceId, StageTimings, UnixMillis,
+    AttemptEvidence, AttemptId, BatchId, BatchStatus, DocumentErrorClass, ErrorCategory,
+    NamespaceId, StageTimings, UnixMillis,
 };
 use fettle_ports::{RowErrorQuery, StoredRowError};
 
 use crate::control::Control;
 use crate::error::RequestError;
 
-/// Row errors that a diagnosis reads: enough for the groups of a batch that failed all over, little enough for one answer.
-const ROW_ERRORS_MAX: u64 = 2_000;
+/// Row errors that are read at a time, and the sample that a diagnosis groups by message; all of them are counted.
+const ROW_ERRORS_PAGE: u64 = 2_000;
 
 /// What is known of a batch's attempts beside their state.
 struct Known {
@@ -43,11 +44,7 @@ impl Control {
                 .collect(),
             live: self.live(id).into_iter().collect(),
         };
-        let query = RowErrorQuery {
-            limit: ROW_ERRORS_MAX,
-            ..RowErrorQuery::default()
-        };
-        let (errors, _) = self.store().row_errors(id, &query).await?;
+        let (row_errors, error_counts) = self.row_errors(id).await?;
         let mut tiers = Vec::with_capacity(batch.tiers.len());
         for tier in &batch.tiers {
             tiers.push(self.tier(tier, &known).await?);
@@ -61,10 +58,42 @@ impl Control {
             ended_at: batch.ended_at,
             cancel: cancel(&batch),
             tiers,
-            error_counts: count(&errors),
-            row_errors: errors.into_iter().map(row_error).collect(),
+            row_errors,
+            error_counts,
             node_memory_bytes: Some(self.executor().capacity().memory_bytes),
         })
+    }
+
+    /// The first errors, and how many there are of each kind in all.
+    async fn row_errors(
+        &self,
+        id: &BatchId,
+    ) -> Result<(Vec<RowErrorFacts>, Vec<ErrorCount>), RequestError> {
+        let mut counts = BTreeMap::new();
+        let mut sample = Vec::new();
+        let mut query = RowErrorQuery {
+            limit: ROW_ERRORS_PAGE,
+            ..RowErrorQuery::default()
+        };
+        loop {
+            let (errors, total) = self.store().row_errors(id, &query).await?;
+            count(&errors, &mut counts);
+            query.offset += errors.len() as u64;
+            let is_last = errors.is_empty() || query.offset >= total;
+            if sample.is_empty() {
+                sample = errors.into_iter().map(row_error).collect();
+            }
+            if is_last {
+                break;
+            }
+        }
+        let count = |((tier_num, category, class), count)| ErrorCount {
+            tier_num,
+            category,
+            class,
+            count,
+        };
+        Ok((sample, counts.into_iter().map(count).collect()))
     }
 
     async fn tier(&self, tier: &Tier, known: &Known) -> Result<TierFacts, RequestError> {
@@ -193,19 +222,13 @@ fn row_error(stored: StoredRowError) -> RowErrorFacts {
     }
 }
 
-fn count(errors: &[StoredRowError]) -> Vec<ErrorCount> {
-    let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+/// Errors by tier, category and class.
+type Counts = BTreeMap<(u32, ErrorCategory, DocumentErrorClass), u64>;
+
+fn count(errors: &[StoredRowError], counts: &mut Counts) {
     for stored in errors {
         let error = &stored.error;
-        *counts
-            .entry((stored.tier_num, error.category, error.class))
-            .or_default() += 1;
+        let kind = (stored.tier_num, error.category, error.class);
+        *counts.entry(kind).or_default() += 1;
     }
-    let count = |((tier_num, category, class), count)| ErrorCount {
-        tier_num,
-        category,
-        class,
-        count,
-    };
-    counts.into_iter().map(count).collect()
 }

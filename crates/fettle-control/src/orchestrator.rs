@@ -152,14 +152,11 @@ impl Orchestrator {
     /// The commit may have happened: memory is dropped and read anew.
     async fn reload(&mut self, id: &BatchId, error: StoreError) -> RequestError {
         tracing::warn!(batch = %id, %error, "a step was not committed; reading the batch again");
-        match self.shared.ports.store.get_batch(None, id).await {
-            Ok(Some((_, Some(batch)))) => {
-                let batch = Arc::new(batch);
-                self.shared.publish(&batch);
-                self.batches.insert(id.clone(), batch);
-            }
-            // Never stored, or unreadable now: memory holds what was last known to be committed.
-            Ok(_) | Err(_) => {}
+        // Where it cannot be read, memory holds what was last known to be committed.
+        if let Ok(Some((_, Some(batch)))) = self.shared.ports.store.get_batch(None, id).await {
+            let batch = Arc::new(batch);
+            self.shared.publish(&batch);
+            self.batches.insert(id.clone(), batch);
         }
         RequestError::Store(error)
     }
