@@ -1,0 +1,84 @@
+//! Evidence and stage timings of attempts.
+
+use fettle_model::{AttemptEvidence, AttemptId, BatchId, StageTimings};
+use fettle_ports::StoreError;
+use rusqlite::{Connection, params};
+
+use super::batches::locate;
+use super::codec::{corrupt, decode, encode};
+use super::failure::Failure;
+
+/// The kind in error messages.
+const KIND: &str = "evidence";
+
+/// Evidence in its stored form, made outside the writer thread.
+pub(super) struct EvidenceRow {
+    attempt: AttemptId,
+    body: String,
+    stages: Option<String>,
+}
+
+impl EvidenceRow {
+    /// Encodes evidence.
+    pub(super) fn new(
+        attempt: &AttemptId,
+        evidence: &AttemptEvidence,
+        stages: Option<&StageTimings>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            attempt: attempt.clone(),
+            body: encode(KIND, attempt.as_str(), evidence)?,
+            stages: stages
+                .map(|stages| encode(KIND, attempt.as_str(), stages))
+                .transpose()?,
+        })
+    }
+}
+
+/// Keeps an attempt's evidence, replacing what was there; stage timings stay where none are given.
+pub(super) fn put(db: &Connection, batch: &BatchId, row: &EvidenceRow) -> Result<(), Failure> {
+    let located = locate(db, None, batch)?;
+    db.prepare_cached(
+        "INSERT INTO evidence (batch_seq, attempt_id, body, stages) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (batch_seq, attempt_id)
+         DO UPDATE SET body = excluded.body, stages = COALESCE(excluded.stages, stages)",
+    )?
+    .execute(params![
+        located.seq,
+        row.attempt.as_str(),
+        row.body,
+        row.stages
+    ])?;
+    Ok(())
+}
+
+/// Evidence of a batch's attempts, in the order in which it first came.
+pub(super) fn of_batch(
+    db: &Connection,
+    batch: &BatchId,
+) -> Result<Vec<(AttemptId, AttemptEvidence, Option<StageTimings>)>, Failure> {
+    let located = locate(db, None, batch)?;
+    let mut statement = db.prepare_cached(
+        "SELECT attempt_id, body, stages FROM evidence WHERE batch_seq = ?1 ORDER BY seq",
+    )?;
+    let rows = statement.query_map([located.seq], |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, String>(1)?,
+            row.get::<_, Option<String>>(2)?,
+        ))
+    })?;
+    let mut found = Vec::new();
+    for row in rows {
+        let (attempt, body, stages) = row?;
+        let evidence = decode(KIND, &attempt, &body)?;
+        let stages = stages
+            .map(|stages| decode(KIND, &attempt, &stages))
+            .transpose()?;
+        let id = attempt
+            .parse()
+            .map_err(|error| corrupt(KIND, &attempt, &error))?;
+        found.push((id, evidence, stages));
+    }
+    Ok(found)
+}

@@ -1,0 +1,179 @@
+//! Steps of the orchestrator: its state, the timeline and the outbox, in one transaction.
+
+use std::collections::BTreeSet;
+
+use fettle_core::{Effect, TimelineEntry};
+use fettle_model::{BatchId, CollectionId, JobId, NamespaceId};
+use fettle_ports::{BatchCommit, EffectId, PendingEffect, StoreError};
+use rusqlite::{Connection, params};
+
+use super::batches::{self, locate, put_collections};
+use super::codec::{decode, encode, to_sql};
+use super::failure::Failure;
+use super::rows::reopen_failed;
+
+/// A step with its parts in their stored form, made outside the writer thread.
+pub(super) struct StepRow {
+    batch_id: BatchId,
+    namespace: NamespaceId,
+    status: &'static str,
+    version: i64,
+    state: String,
+    collections: BTreeSet<CollectionId>,
+    timeline: Vec<String>,
+    effects: Vec<String>,
+    reopen: Vec<JobId>,
+}
+
+impl StepRow {
+    /// Encodes a step.
+    pub(super) fn new(commit: &BatchCommit) -> Result<Self, StoreError> {
+        let BatchCommit {
+            batch,
+            timeline,
+            effects,
+            reopen_failed_rows,
+        } = commit;
+        let id = batch.id.as_str();
+        let jobs = batch.tiers.iter().flat_map(|tier| &tier.jobs);
+        Ok(Self {
+            batch_id: batch.id.clone(),
+            namespace: batch.namespace_id.clone(),
+            status: batch.status.as_str(),
+            version: to_sql(batch.version),
+            state: encode(batches::KIND, id, batch)?,
+            collections: jobs
+                .flat_map(|job| job.collection_ids.iter().cloned())
+                .collect(),
+            timeline: encode_timeline(&batch.id, timeline)?,
+            effects: effects
+                .iter()
+                .map(|effect| encode("effect", id, effect))
+                .collect::<Result<_, _>>()?,
+            reopen: reopen_failed_rows.clone(),
+        })
+    }
+}
+
+/// Entries in their stored form.
+pub(super) fn encode_timeline(
+    batch: &BatchId,
+    entries: &[TimelineEntry],
+) -> Result<Vec<String>, StoreError> {
+    entries
+        .iter()
+        .map(|entry| encode("timeline entry", batch.as_str(), entry))
+        .collect()
+}
+
+/// Writes a step, unless somebody else has written one since the batch was read.
+pub(super) fn commit(db: &Connection, step: &StepRow) -> Result<Vec<EffectId>, Failure> {
+    let located = locate(db, Some(&step.namespace), &step.batch_id)?;
+    let next = located
+        .version
+        .map_or(0, |version| version.saturating_add(1));
+    if step.version != next {
+        return Err(StoreError::VersionConflict {
+            batch: step.batch_id.clone(),
+        }
+        .into());
+    }
+    db.prepare_cached("UPDATE batches SET status = ?2, version = ?3, state = ?4 WHERE seq = ?1")?
+        .execute(params![located.seq, step.status, step.version, step.state])?;
+    put_collections(db, located.seq, &step.collections.iter().collect())?;
+    append_timeline(db, located.seq, &step.timeline)?;
+    for job in &step.reopen {
+        reopen_failed(db, located.seq, job)?;
+    }
+    append_effects(db, located.seq, &step.effects)
+}
+
+fn append_effects(
+    db: &Connection,
+    batch: i64,
+    effects: &[String],
+) -> Result<Vec<EffectId>, Failure> {
+    let mut insert = db.prepare_cached("INSERT INTO outbox (batch_seq, body) VALUES (?1, ?2)")?;
+    let mut ids = Vec::with_capacity(effects.len());
+    for effect in effects {
+        ids.push(EffectId(insert.insert(params![batch, effect])?));
+    }
+    Ok(ids)
+}
+
+fn append_timeline(db: &Connection, batch: i64, entries: &[String]) -> Result<(), Failure> {
+    let mut insert = db.prepare_cached("INSERT INTO timeline (batch_seq, body) VALUES (?1, ?2)")?;
+    for entry in entries {
+        insert.execute(params![batch, entry])?;
+    }
+    Ok(())
+}
+
+/// Adds to the timeline outside a step.
+pub(super) fn append_timeline_of(
+    db: &Connection,
+    batch: &BatchId,
+    entries: &[String],
+) -> Result<(), Failure> {
+    let located = locate(db, None, batch)?;
+    append_timeline(db, located.seq, entries)
+}
+
+/// What happened to a batch, oldest first.
+pub(super) fn timeline(db: &Connection, batch: &BatchId) -> Result<Vec<TimelineEntry>, Failure> {
+    let located = locate(db, None, batch)?;
+    let mut statement =
+        db.prepare_cached("SELECT body FROM timeline WHERE batch_seq = ?1 ORDER BY seq")?;
+    let bodies = statement.query_map([located.seq], |row| row.get::<_, String>(0))?;
+    let mut entries = Vec::new();
+    for body in bodies {
+        entries.push(decode("timeline entry", batch.as_str(), &body?)?);
+    }
+    Ok(entries)
+}
+
+/// Effects not carried out yet, oldest first. One that cannot be read is reported and left out: it must not keep the control
+/// loop from all others.
+pub(super) fn pending_effects(db: &Connection) -> Result<Vec<PendingEffect>, Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT effect_id, batch_id, body FROM outbox JOIN batches ON batches.seq = outbox.batch_seq
+         ORDER BY effect_id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok((
+            row.get(0)?,
+            row.get::<_, String>(1)?,
+            row.get::<_, String>(2)?,
+        ))
+    })?;
+    let mut effects = Vec::new();
+    for row in rows {
+        let (id, batch, body) = row?;
+        match parse_effect(&batch, &body) {
+            Ok((batch_id, effect)) => {
+                effects.push(PendingEffect {
+                    id: EffectId(id),
+                    batch_id,
+                    effect,
+                });
+            }
+            Err(error) => tracing::error!(%error, effect = id, "a pending effect is left out"),
+        }
+    }
+    Ok(effects)
+}
+
+fn parse_effect(batch: &str, body: &str) -> Result<(BatchId, Effect), StoreError> {
+    let effect = decode("effect", batch, body)?;
+    let batch_id = batch
+        .parse()
+        .map_err(|error| super::codec::corrupt(batches::KIND, batch, &error))?;
+    Ok((batch_id, effect))
+}
+
+/// Takes an effect out of the outbox. It may be gone already, with its batch or by an earlier call.
+pub(super) fn effect_done(db: &Connection, effect: EffectId) -> Result<(), Failure> {
+    db.prepare_cached("DELETE FROM outbox WHERE effect_id = ?1")?
+        .execute([effect.0])?;
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The state database through its port, on real files.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod batches;
+mod crash;
+mod fixture;
+mod full_disk;
+mod objects;
+mod opening;
+mod resources;
+mod rows;
+mod speed;
+mod steps;
