@@ -1,0 +1,36 @@
+//! Process confinement and evidence: cgroups, limits, sampling, identity, termination.
+//!
+//! Owns everything that Fettle asks of the Linux kernel about processes. It knows nothing of batches, HTTP or stores, and
+//! it never ends a process that is not in a group, session or identity that it was handed.
+
+pub mod attempt_dir;
+pub mod cgroup;
+pub mod confinement;
+pub mod doctor;
+pub mod files;
+pub mod identity;
+pub mod lock;
+pub mod node;
+mod procfs;
+pub mod reading;
+pub mod sample;
+pub mod seat;
+pub mod session;
+pub mod terminate;
+
+pub use attempt_dir::{AttemptDir, ExitRecord, read_json};
+pub use cgroup::{AttemptGroup, GroupError, WorkerGroup};
+pub use confinement::{CONFINEMENT_ENV, Confinement, Rejected, detect};
+pub use doctor::{Check, CheckLevel, DoctorReport, doctor};
+pub use files::{read_tail_lines, write_atomically};
+pub use identity::{IdentityError, Liveness, ProcessIdentity, identify, is_alive, record_self};
+pub use lock::{AttemptLock, LockError};
+pub use node::{NodeFacts, disk_free_bytes, node_facts};
+pub use reading::MemoryReading;
+pub use sample::{ProcessSample, ProcessState, ThreadSample, kernel_stack, sample, threads};
+pub use seat::{
+    ALREADY_RUNNING_EXIT_CODE, ATTEMPT_MARKER_ENV, DriverSeat, DriverSeatError, WorkerSeat,
+    WorkerSeatError,
+};
+pub use session::{SessionError, become_session_leader};
+pub use terminate::{Termination, TerminationScope, terminate};
