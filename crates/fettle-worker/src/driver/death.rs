@@ -1,0 +1,251 @@
+//! What the end of a worker says: its cause, its evidence, and the errors of rows that are given up for it.
+//!
+//! Owns the reading of the evidence, before the traces vanish. Causes rest on counters and signals, never on an exit code alone.
+
+use fettle_confine::{AttemptDir, MemoryReading, read_tail_lines, threads};
+use fettle_model::evidence::MemoryEnforcement;
+use fettle_model::{
+    DocumentErrorClass, ErrorCategory, MemoryEvidence, ProcessExit, RowError, RowOutcome,
+    UnixMillis, WorkerDeath,
+};
+use fettle_wire::internal::RowReport;
+
+use super::crew::{Crewman, Killed, Taken};
+use crate::codes;
+use crate::schedule::{Condemned, DeathCause, LONE_DEATHS_MAX, Reason};
+
+/// Lines and bytes of a worker's log that are kept with its death: a traceback fits, a flood does not.
+const LOG_TAIL_LINES: usize = 40;
+const LOG_TAIL_BYTES: u64 = 16 << 10;
+/// Threads that are described when a worker is ended for standing still.
+const THREADS_SHOWN_MAX: usize = 16;
+/// What Rust's allocator says before it aborts.
+const ALLOCATION_FAILED: &str = "memory allocation of ";
+
+/// What ended a worker.
+pub(super) fn cause_of(
+    exit: ProcessExit,
+    memory: &MemoryReading,
+    killed: Option<Killed>,
+    log_tail: &str,
+) -> DeathCause {
+    let was_killed =
+        exit.signal == Some(9) || exit.code == Some(i32::from(codes::PLUGIN_OUT_OF_MEMORY));
+    let is_kernel_oom = was_killed && memory.oom_kills.is_some_and(|kills| kills > 0);
+    // Where a limit on data is all there is, an allocation fails and the program aborts; no kernel counts that.
+    let is_failed_allocation = memory.enforcement == MemoryEnforcement::Rlimit
+        && exit.signal == Some(6)
+        && log_tail.contains(ALLOCATION_FAILED);
+    match killed {
+        Some(Killed::OverLimit) => DeathCause::OutOfMemory,
+        _ if is_kernel_oom || is_failed_allocation => DeathCause::OutOfMemory,
+        Some(Killed::RowTimeout) => DeathCause::RowTimeout,
+        Some(Killed::Stopped) | None => DeathCause::Other,
+    }
+}
+
+/// The evidence of a worker's end. Its group must not have been used again.
+pub(super) fn evidence(
+    dir: &AttemptDir,
+    number: u32,
+    worker: &Crewman,
+    exit: ProcessExit,
+    memory: &MemoryReading,
+    now: UnixMillis,
+) -> WorkerDeath {
+    let mut log_tail = log_tail(dir, number, worker.process.log_start);
+    if let Some(threads) = &worker.threads_at_kill {
+        log_tail = format!("{log_tail}\n{threads}").trim_start().to_owned();
+    }
+    WorkerDeath {
+        worker: number,
+        pid: worker.process.pid,
+        exit,
+        at: now,
+        started_at: worker.started_at,
+        memory: memory_evidence(worker, memory),
+        in_flight: worker.in_flight(),
+        last_finished_row: worker.last_finished_row,
+        ready: worker.is_ready,
+        cpu_ms: worker.group.cpu_ms(),
+        log_tail,
+        killed_by_driver: worker.killed.map(|killed| killed.describe().to_owned()),
+    }
+}
+
+/// What is known of a worker's memory, with its curve.
+pub(super) fn memory_evidence(worker: &Crewman, memory: &MemoryReading) -> MemoryEvidence {
+    let points = worker.curve.points();
+    let sampled_peak = points.iter().map(|point| point.bytes).max();
+    let mut evidence = memory.to_evidence(points);
+    evidence.peak_bytes = evidence.peak_bytes.max(sampled_peak);
+    evidence
+}
+
+/// The end of what this worker wrote to the log that it shares with earlier ones of its number.
+fn log_tail(dir: &AttemptDir, number: u32, start: u64) -> String {
+    let path = dir.worker_err(number);
+    let length = std::fs::metadata(&path).map_or(0, |file| file.len());
+    read_tail_lines(
+        &path,
+        length.saturating_sub(start).min(LOG_TAIL_BYTES),
+        LOG_TAIL_LINES,
+    )
+}
+
+/// Where the threads of a process stand, for the log.
+pub(super) fn describe_threads(pid: u32) -> String {
+    let mut lines = vec!["threads when it was ended:".to_owned()];
+    for thread in threads(pid).into_iter().take(THREADS_SHOWN_MAX) {
+        let waits = thread
+            .wchan
+            .map_or_else(String::new, |place| format!(", in {place}"));
+        lines.push(format!(
+            "  {} ({}): {:?}, {} ms of CPU{waits}",
+            thread.name, thread.tid, thread.state, thread.cpu_ms
+        ));
+    }
+    lines.join("\n")
+}
+
+/// The report of a row that is given up.
+pub(super) fn report(
+    condemned: Condemned,
+    taken: &Taken,
+    death: &WorkerDeath,
+    component: &str,
+    limit_ms: Option<u64>,
+    now: UnixMillis,
+) -> RowReport {
+    let (category, class) = match condemned.reason {
+        Reason::OutOfMemory => (ErrorCategory::Resource, DocumentErrorClass::Resource),
+        Reason::Crash => (ErrorCategory::Runtime, DocumentErrorClass::Permanent),
+        Reason::Timeout => (ErrorCategory::Runtime, DocumentErrorClass::Transient),
+    };
+    let error = RowError {
+        row: condemned.row,
+        source_id: taken.begun.source_id.clone(),
+        category,
+        class,
+        stage: taken.stage,
+        message: message(condemned.reason, death, limit_ms),
+        component: component.to_owned(),
+        traceback: Some(death.log_tail.clone()).filter(|tail| !tail.is_empty()),
+        at: now,
+    };
+    RowReport {
+        row: condemned.row,
+        collection_id: taken.begun.collection_id.clone(),
+        outcome: RowOutcome::Failed,
+        documents: Vec::new(),
+        error: Some(error),
+    }
+}
+
+fn message(reason: Reason, death: &WorkerDeath, limit_ms: Option<u64>) -> String {
+    let mib = |bytes: Option<u64>| {
+        bytes.map_or_else(
+            || "unknown".to_owned(),
+            |bytes| format!("{} MiB", bytes >> 20),
+        )
+    };
+    let exit = death.exit.describe();
+    match reason {
+        Reason::OutOfMemory => format!(
+            "the row ran its worker out of memory {LONE_DEATHS_MAX} times when it was alone in it (limit {}, peak {}, {exit}); retry it with more memory, or make it smaller",
+            mib(death.memory.limit_bytes),
+            mib(death.memory.peak_bytes),
+        ),
+        Reason::Crash => format!(
+            "the row ended its worker {LONE_DEATHS_MAX} times when it was alone in it ({exit}); the traceback holds the end of the worker's log"
+        ),
+        Reason::Timeout => format!(
+            "the row took longer than {} ms, the most that a row may take; its worker was ended",
+            limit_ms.unwrap_or_default()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(enforcement: MemoryEnforcement, oom_kills: Option<u64>) -> MemoryReading {
+        MemoryReading {
+            oom_kills,
+            ..MemoryReading::unknown(enforcement, Some(1))
+        }
+    }
+
+    const KILLED: ProcessExit = ProcessExit {
+        code: None,
+        signal: Some(9),
+    };
+    const ABORTED: ProcessExit = ProcessExit {
+        code: None,
+        signal: Some(6),
+    };
+
+    #[test]
+    fn an_oom_kill_is_one_that_the_kernel_has_counted() {
+        let v2 = MemoryEnforcement::CgroupV2;
+        assert_eq!(
+            cause_of(KILLED, &reading(v2, Some(1)), None, ""),
+            DeathCause::OutOfMemory
+        );
+        assert_eq!(
+            cause_of(KILLED, &reading(v2, Some(0)), None, ""),
+            DeathCause::Other
+        );
+        assert_eq!(
+            cause_of(KILLED, &reading(v2, None), None, "out of memory"),
+            DeathCause::Other
+        );
+        let exit_137 = ProcessExit {
+            code: Some(137),
+            signal: None,
+        };
+        assert_eq!(
+            cause_of(exit_137, &reading(v2, Some(1)), None, ""),
+            DeathCause::Other
+        );
+        let plugin = ProcessExit {
+            code: Some(i32::from(codes::PLUGIN_OUT_OF_MEMORY)),
+            signal: None,
+        };
+        assert_eq!(
+            cause_of(plugin, &reading(v2, Some(1)), None, ""),
+            DeathCause::OutOfMemory
+        );
+        assert_eq!(
+            cause_of(KILLED, &reading(v2, Some(1)), Some(Killed::RowTimeout), ""),
+            DeathCause::OutOfMemory
+        );
+    }
+
+    #[test]
+    fn without_a_counter_a_failed_allocation_under_a_limit_counts_and_so_does_the_drivers_kill() {
+        let rlimit = MemoryEnforcement::Rlimit;
+        let said = "memory allocation of 1073741824 bytes failed";
+        assert_eq!(
+            cause_of(ABORTED, &reading(rlimit, None), None, said),
+            DeathCause::OutOfMemory
+        );
+        assert_eq!(
+            cause_of(ABORTED, &reading(rlimit, None), None, "assertion failed"),
+            DeathCause::Other
+        );
+        assert_eq!(
+            cause_of(ABORTED, &reading(MemoryEnforcement::None, None), None, said),
+            DeathCause::Other
+        );
+        assert_eq!(
+            cause_of(KILLED, &reading(rlimit, None), Some(Killed::OverLimit), ""),
+            DeathCause::OutOfMemory
+        );
+        assert_eq!(
+            cause_of(KILLED, &reading(rlimit, None), Some(Killed::RowTimeout), ""),
+            DeathCause::RowTimeout
+        );
+    }
+}

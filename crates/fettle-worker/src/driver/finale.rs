@@ -1,0 +1,215 @@
+//! The driver's last word: `exit.json`, then the report to `serve`.
+//!
+//! Owns the order: the file first, because it outlives both processes.
+
+use std::time::Duration;
+
+use fettle_client::{AttemptClient, Backoff};
+use fettle_confine::{AttemptDir, node_facts, read_tail_lines, write_atomically};
+use fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
+use fettle_model::{AttemptEvidence, AttemptExit, MemoryEvidence, StageTimings, WorkerDeath};
+use fettle_wire::internal::ExitReport;
+
+use crate::clock;
+use crate::codes;
+
+/// How long the report is tried; afterwards `serve` reads the file.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// As long, when somebody waits for the driver to end.
+const REPORT_TIMEOUT_STOPPED: Duration = Duration::from_secs(2);
+const WAIT_FIRST: Duration = Duration::from_millis(200);
+const WAIT_LONGEST: Duration = Duration::from_secs(2);
+/// Of the driver's log is kept what is kept of a worker's.
+const LOG_TAIL_LINES: usize = 40;
+const LOG_TAIL_BYTES: u64 = 16 << 10;
+
+/// How an attempt ended, before it is written down.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// How; nothing means that it still runs.
+    pub(super) exit: Option<AttemptExit>,
+    /// Why, for the log tail.
+    pub(super) message: Option<String>,
+    /// Deaths of workers, bounded.
+    pub(super) deaths: Vec<WorkerDeath>,
+    /// Deaths that are not kept.
+    pub(super) deaths_dropped: u64,
+    /// Memory of the worker with the highest peak among those that ended well.
+    pub(super) memory: Option<MemoryEvidence>,
+    /// How the stages spent their time.
+    pub(super) stages: StageTimings,
+}
+
+impl Ending {
+    /// An attempt that never began.
+    pub(super) fn without_work(exit: AttemptExit, message: String) -> Self {
+        tracing::error!("{message}");
+        Self {
+            exit: Some(exit),
+            message: Some(message),
+            ..Self::default()
+        }
+    }
+
+    /// Keeps a death: the first ones, which show what went wrong first, and the last ones.
+    pub(super) fn keep_death(&mut self, death: WorkerDeath) {
+        if self.deaths.len() == WORKER_DEATHS_KEPT_MAX {
+            self.deaths.remove(WORKER_DEATHS_KEPT_MAX / 2);
+            self.deaths_dropped += 1;
+        }
+        self.deaths.push(death);
+    }
+
+    /// Keeps the memory of a worker that ended well, if its peak is the highest.
+    pub(super) fn keep_memory(&mut self, memory: MemoryEvidence) {
+        let is_higher = self
+            .memory
+            .as_ref()
+            .is_none_or(|kept| kept.peak_bytes < memory.peak_bytes);
+        if is_higher {
+            self.memory = Some(memory);
+        }
+    }
+
+    fn into_report(self, dir: &AttemptDir) -> ExitReport {
+        let mut driver_log_tail =
+            read_tail_lines(&dir.driver_err(), LOG_TAIL_BYTES, LOG_TAIL_LINES);
+        if let Some(message) = &self.message
+            && !driver_log_tail.contains(message)
+        {
+            driver_log_tail = format!("{driver_log_tail}\n{message}")
+                .trim_start()
+                .to_owned();
+        }
+        let evidence = AttemptEvidence {
+            node: Some(node_facts().hostname).filter(|name| !name.is_empty()),
+            worker_deaths: self.deaths,
+            worker_deaths_dropped: self.deaths_dropped,
+            memory: self.memory,
+            driver_log_tail,
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..AttemptEvidence::default()
+        };
+        // An attempt without an end has lost its driver's mind; it is said so rather than called finished.
+        let exit = self.exit.unwrap_or(AttemptExit::DriverFailed);
+        ExitReport {
+            exit,
+            evidence,
+            stages: self.stages,
+            at: clock::now(),
+        }
+    }
+}
+
+/// Writes the last word; the exit code.
+pub(super) fn write_only(dir: &AttemptDir, ending: Ending) -> u8 {
+    write(dir, &ending.into_report(dir))
+}
+
+/// Writes the last word, then tells `serve`; the exit code.
+pub(super) async fn write_and_tell(dir: &AttemptDir, client: &AttemptClient, ending: Ending) -> u8 {
+    let report = ending.into_report(dir);
+    let code = write(dir, &report);
+    let timeout = if report.exit == AttemptExit::Cancelled {
+        REPORT_TIMEOUT_STOPPED
+    } else {
+        REPORT_TIMEOUT
+    };
+    if tokio::time::timeout(timeout, tell(client, &report))
+        .await
+        .is_err()
+    {
+        tracing::warn!("serve is away; it will find how the attempt ended in exit.json");
+    }
+    code
+}
+
+async fn tell(client: &AttemptClient, report: &ExitReport) {
+    let mut backoff = Backoff::new(WAIT_FIRST, WAIT_LONGEST);
+    loop {
+        match client.exit(report).await {
+            Ok(()) => return,
+            Err(error) if error.is_retryable() => tokio::time::sleep(backoff.next_wait()).await,
+            Err(error) => {
+                return tracing::warn!(%error, "serve did not take the driver's last word");
+            }
+        }
+    }
+}
+
+fn write(dir: &AttemptDir, report: &ExitReport) -> u8 {
+    let written = serde_json::to_vec(report).map_err(std::io::Error::from);
+    match written.and_then(|bytes| write_atomically(&dir.exit(), &bytes)) {
+        Ok(()) => codes::of_exit(&report.exit),
+        Err(error) => {
+            tracing::error!(%error, "exit.json cannot be written");
+            codes::DRIVER_FAILED
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fettle_model::evidence::MemoryEnforcement;
+
+    use super::*;
+
+    fn memory(peak_bytes: u64) -> MemoryEvidence {
+        MemoryEvidence {
+            enforcement: MemoryEnforcement::None,
+            limit_bytes: None,
+            peak_bytes: Some(peak_bytes),
+            oom_kills: None,
+            limit_hits: None,
+            curve: vec![],
+        }
+    }
+
+    fn death(worker: u32) -> WorkerDeath {
+        WorkerDeath {
+            worker,
+            pid: 1,
+            exit: fettle_model::ProcessExit::default(),
+            at: clock::now(),
+            started_at: clock::now(),
+            memory: memory(1),
+            in_flight: vec![],
+            last_finished_row: None,
+            ready: false,
+            cpu_ms: None,
+            log_tail: String::new(),
+            killed_by_driver: None,
+        }
+    }
+
+    #[test]
+    fn of_many_deaths_the_first_and_the_last_are_kept() {
+        let mut ending = Ending::default();
+        for worker in 0..100 {
+            ending.keep_death(death(worker));
+        }
+        assert_eq!(ending.deaths.len(), WORKER_DEATHS_KEPT_MAX);
+        assert_eq!(
+            (
+                ending.deaths[0].worker,
+                ending.deaths[WORKER_DEATHS_KEPT_MAX - 1].worker
+            ),
+            (0, 99)
+        );
+        assert_eq!(ending.deaths_dropped, 36);
+    }
+
+    #[test]
+    fn the_last_word_is_in_the_file_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = AttemptDir::new(folder.path());
+        let mut ending = Ending::without_work(AttemptExit::DriverFailed, "no manifest".into());
+        ending.keep_memory(memory(5));
+        ending.keep_memory(memory(3));
+        assert_eq!(write_only(&dir, ending), codes::DRIVER_FAILED);
+        let record = dir.read_exit().unwrap().unwrap();
+        assert_eq!(record.exit, AttemptExit::DriverFailed);
+        assert!(record.evidence.driver_log_tail.contains("no manifest"));
+        assert_eq!(record.evidence.memory.unwrap().peak_bytes, Some(5));
+    }
+}

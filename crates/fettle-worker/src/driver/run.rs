@@ -1,0 +1,488 @@
+//! The driver's loop: every source becomes one event, every event is dealt with at once.
+//!
+//! Owns the effects of the schedule's decisions. It must not wait for anything but the next event.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fettle_client::AttemptClient;
+use fettle_confine::{AttemptDir, AttemptGroup, Confinement, detect};
+use fettle_model::evidence::MemoryEnforcement;
+use fettle_model::{AttemptExit, AttemptId, AttemptSpec, ProcessExit, StageTimings, UnixMillis};
+use fettle_wire::internal::{Heartbeat, RowReport};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::DriverArgs;
+use super::beat::{Answer, Heart, Verdict};
+use super::crew::{Crewman, Killed};
+use super::death;
+use super::finale::{self, Ending};
+use super::outbox::{self, Posted};
+use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent, WorkerProcess};
+use crate::attempt_files;
+use crate::clock;
+use crate::codes;
+use crate::extract::chain;
+use crate::frame::{FatalCause, FromWorker, ToWorker};
+use crate::schedule::{Next, Schedule};
+
+/// How often memory and ages are looked at; curves thin this out as workers grow old.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often `serve` hears of the attempt.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// What workers get to end in good order, before they are killed.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// Workers that have nothing left to do end at once; one that does not is killed after this.
+const END_GRACE: Duration = Duration::from_secs(30);
+/// A plugin fails its row itself when the time is over; the driver steps in only after this, in milliseconds.
+const ROW_TIMEOUT_SLACK_MS: u64 = 2000;
+
+/// Drives the attempt to its end; the exit code.
+pub(super) async fn drive(args: &DriverArgs, dir: &AttemptDir, group: Option<AttemptGroup>) -> u8 {
+    let prepared = prepare(args, dir);
+    let (spec, client, recipe) = match prepared {
+        Ok(prepared) => prepared,
+        Err(message) => {
+            let ending = Ending::without_work(AttemptExit::DriverFailed, message);
+            finale::write_only(dir, ending);
+            return codes::BAD_SPEC;
+        }
+    };
+    let group = group.unwrap_or_else(|| own_group(&spec.attempt_id));
+    let client = Arc::new(client);
+    let ending = match Driver::new(Arc::clone(&client), spec, recipe, group) {
+        Ok(driver) => driver.run().await,
+        Err(error) => Ending::without_work(
+            AttemptExit::DriverFailed,
+            format!("signals cannot be received: {error}"),
+        ),
+    };
+    finale::write_and_tell(dir, &client, ending).await
+}
+
+fn prepare(
+    args: &DriverArgs,
+    dir: &AttemptDir,
+) -> Result<(AttemptSpec, AttemptClient, Recipe), String> {
+    let spec = attempt_files::read_spec(dir).map_err(|error| chain(&error))?;
+    let client = attempt_files::client(dir, &spec).map_err(|error| chain(&error))?;
+    let program = args
+        .worker_program
+        .clone()
+        .map_or_else(std::env::current_exe, Ok::<PathBuf, std::io::Error>);
+    let program =
+        program.map_err(|error| format!("this program's own path is not known: {error}"))?;
+    let recipe = Recipe::new(program, dir.clone(), &spec);
+    Ok((spec, client, recipe))
+}
+
+/// A group where no executor has made one. Without it there is still a driver, only no limit.
+fn own_group(attempt_id: &AttemptId) -> AttemptGroup {
+    AttemptGroup::create(&detect(), attempt_id).unwrap_or_else(|error| {
+        tracing::warn!(error = %chain(&error), "the workers' memory cannot be limited");
+        let none = Confinement {
+            kind: MemoryEnforcement::None,
+            base: None,
+            rejected: Vec::new(),
+        };
+        // Without a base nothing is created, so nothing can fail.
+        AttemptGroup::create(&none, attempt_id).expect("a group without cgroups needs no kernel")
+    })
+}
+
+/// How far the attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Rows are handed out.
+    Working,
+    /// All rows have outcomes; workers are told to end.
+    Ending { deadline: Instant },
+    /// Workers are ended, whatever they do.
+    Stopping { deadline: Instant },
+}
+
+struct Driver {
+    spec: AttemptSpec,
+    recipe: Recipe,
+    group: AttemptGroup,
+    schedule: Schedule,
+    crew: BTreeMap<u32, Crewman>,
+    heart: Heart,
+    phase: Phase,
+    ending: Ending,
+    unposted: u64,
+    rows_total: u64,
+    last_progress_at: Option<UnixMillis>,
+    reports: mpsc::UnboundedSender<RowReport>,
+    to_self: mpsc::Sender<WorkerEvent>,
+    sources: Option<Sources>,
+}
+
+/// Where events come from.
+struct Sources {
+    workers: mpsc::Receiver<WorkerEvent>,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    posted: mpsc::UnboundedReceiver<Posted>,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Driver {
+    fn new(
+        client: Arc<AttemptClient>,
+        spec: AttemptSpec,
+        recipe: Recipe,
+        group: AttemptGroup,
+    ) -> std::io::Result<Self> {
+        let (to_self, workers) = mpsc::channel(EVENTS_MAX);
+        let (answer, answers) = mpsc::unbounded_channel();
+        let (reports, to_post) = mpsc::unbounded_channel();
+        let (posted_by, posted) = mpsc::unbounded_channel();
+        let sources = Sources {
+            workers,
+            answers,
+            posted,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        tokio::spawn(outbox::run(Arc::clone(&client), to_post, posted_by));
+        let rows_total = spec.pending.count();
+        let wanted = u64::from(spec.resources.workers()).min(rows_total.max(1));
+        let workers = u32::try_from(wanted).unwrap_or(u32::MAX);
+        Ok(Self {
+            schedule: Schedule::new(&spec.pending, workers),
+            heart: Heart::new(client, answer),
+            crew: BTreeMap::new(),
+            phase: Phase::Working,
+            ending: Ending::default(),
+            unposted: 0,
+            rows_total,
+            last_progress_at: None,
+            reports,
+            to_self,
+            sources: Some(sources),
+            spec,
+            recipe,
+            group,
+        })
+    }
+
+    async fn run(mut self) -> Ending {
+        let Some(mut sources) = self.sources.take() else {
+            return self.ending;
+        };
+        if !self.schedule.is_done() {
+            for worker in 0..self.schedule.places() {
+                self.start(worker);
+            }
+        }
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut beat = tokio::time::interval(BEAT_EVERY);
+        loop {
+            self.advance().await;
+            if self.crew.is_empty() && self.phase != Phase::Working {
+                break;
+            }
+            tokio::select! {
+                Some(event) = sources.workers.recv() => self.on_worker(event).await,
+                Some(answer) = sources.answers.recv() => self.on_answer(answer),
+                Some(posted) = sources.posted.recv() => self.on_posted(posted),
+                _ = look.tick() => self.on_look().await,
+                _ = beat.tick() => self.on_beat(),
+                _ = sources.terminate.recv() => self.stop(AttemptExit::Cancelled, "told to end by a signal"),
+                _ = sources.interrupt.recv() => self.stop(AttemptExit::Cancelled, "told to end by a signal"),
+            }
+        }
+        self.ending.stages = self.stages();
+        self.clean_up();
+        self.ending
+    }
+
+    fn start(&mut self, number: u32) {
+        let group = self.group.worker(number, self.spec.resources.memory_bytes);
+        let started = group.map_err(|error| chain(&error)).and_then(|group| {
+            let process = WorkerProcess::start(&self.recipe, number, &group, self.to_self.clone());
+            process
+                .map(|process| Crewman::new(process, group, clock::now()))
+                .map_err(|error| error.to_string())
+        });
+        match started {
+            Ok(crewman) => {
+                tracing::info!(worker = number, pid = crewman.process.pid, "worker started");
+                self.crew.insert(number, crewman);
+            }
+            Err(error) => self.stop(
+                AttemptExit::DriverFailed,
+                &format!("worker {number} cannot be started: {error}"),
+            ),
+        }
+    }
+
+    async fn on_worker(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Said { worker, frame } => self.on_frame(worker, frame).await,
+            WorkerEvent::Ended { worker, exit } => self.on_end(worker, exit).await,
+        }
+    }
+
+    async fn on_frame(&mut self, number: u32, frame: FromWorker) {
+        let now = clock::now();
+        let Some(worker) = self.crew.get_mut(&number) else {
+            return;
+        };
+        match frame {
+            FromWorker::Ready => {
+                worker.is_ready = true;
+                self.schedule.ready(number);
+            }
+            FromWorker::Begun(begun) => {
+                self.schedule.begun(number, begun.row);
+                worker.begun(begun, now);
+            }
+            FromWorker::Entered { rows, stage } => {
+                rows.iter()
+                    .for_each(|row| self.schedule.entered(number, *row, stage));
+                worker.entered(&rows, stage, now);
+            }
+            FromWorker::Finished { rows } => {
+                for finished in rows {
+                    worker.finished(finished.row, now);
+                    if self
+                        .schedule
+                        .finished(number, finished.row, finished.is_success)
+                    {
+                        self.last_progress_at = Some(now);
+                    }
+                }
+            }
+            FromWorker::Timings { stages } => worker.stages = stages,
+            FromWorker::Superseded { message } => self.stop(AttemptExit::Cancelled, &message),
+            FromWorker::Fatal {
+                cause: FatalCause::Extractor,
+                message,
+            } => self.stop(AttemptExit::ExtractorFailed, &message),
+            FromWorker::Fatal {
+                cause: FatalCause::Environment,
+                message,
+            } => self.stop(AttemptExit::DriverFailed, &message),
+        }
+        self.feed(number).await;
+    }
+
+    /// Gives a worker what the schedule has for it.
+    async fn feed(&mut self, number: u32) {
+        if self.phase != Phase::Working {
+            return;
+        }
+        let rows = self.schedule.hand_out(number);
+        if let (false, Some(worker)) = (rows.is_empty(), self.crew.get_mut(&number)) {
+            worker.process.send(&ToWorker::Run { rows }).await;
+        }
+    }
+
+    /// A worker has ended: its evidence is taken, its rows are settled, its place is filled again or not.
+    async fn on_end(&mut self, number: u32, exit: ProcessExit) {
+        let Some(worker) = self.crew.remove(&number) else {
+            return;
+        };
+        let now = clock::now();
+        // Before anything else: the counters are gone when the group is used again.
+        let memory = worker.group.read();
+        self.ending.stages.add(&worker.stages);
+        if exit.is_success() && worker.rows.is_empty() && worker.has_been_told_to_end {
+            self.ending
+                .keep_memory(death::memory_evidence(&worker, &memory));
+            return;
+        }
+        let death = death::evidence(&self.recipe.dir, number, &worker, exit, &memory, now);
+        let cause = death::cause_of(exit, &memory, worker.killed, &death.log_tail);
+        tracing::warn!(worker = number, pid = death.pid, exit = %exit.describe(), ?cause, in_flight = death.in_flight.len(), "worker died");
+        if let Err(error) = worker.group.kill_all().await {
+            tracing::warn!(error = %chain(&error), "processes of a dead worker are left");
+        }
+        let aftermath = self.schedule.died(number, cause);
+        for condemned in aftermath.condemned {
+            if let Some(taken) = worker.rows.get(&condemned.row) {
+                let component = self.spec.extractor.id();
+                let report = death::report(
+                    condemned,
+                    taken,
+                    &death,
+                    &component,
+                    self.spec.row_timeout_ms,
+                    now,
+                );
+                self.unposted += 1;
+                self.last_progress_at = Some(now);
+                // The receiver lives as long as the runtime.
+                let _ = self.reports.send(report);
+            }
+        }
+        self.heart.death(death.clone());
+        self.ending.keep_death(death);
+        self.after_end(number, exit, aftermath.next);
+        self.feed_all().await;
+    }
+
+    fn after_end(&mut self, number: u32, exit: ProcessExit, next: Next) {
+        if self.phase != Phase::Working {
+            return;
+        }
+        let code = exit.code.and_then(|code| u8::try_from(code).ok());
+        match (code, next) {
+            (Some(codes::EXTRACTOR_FAILED), _) => self.stop(
+                AttemptExit::ExtractorFailed,
+                "the extractor keeps failing; the worker's log says how",
+            ),
+            (Some(codes::ENVIRONMENT_FAILED), _) => self.stop(
+                AttemptExit::DriverFailed,
+                "what the worker needs is gone; its log says what",
+            ),
+            (_, Next::End(exit)) => self.stop(exit, "workers keep dying"),
+            (_, Next::Retire) => {}
+            (_, Next::Restart) => self.start(number),
+        }
+    }
+
+    async fn feed_all(&mut self) {
+        for number in 0..self.schedule.places() {
+            self.feed(number).await;
+        }
+    }
+
+    fn on_answer(&mut self, answer: Answer) {
+        match self.heart.answered(answer) {
+            Verdict::Continue => {}
+            Verdict::Stop(message) => self.stop(AttemptExit::Cancelled, &message),
+            Verdict::Refused(message) => self.stop(AttemptExit::DriverFailed, &message),
+        }
+    }
+
+    fn on_posted(&mut self, posted: Posted) {
+        match posted {
+            Posted::Row(row) => {
+                tracing::info!(row, "the row is given up, and serve knows");
+                self.unposted -= 1;
+            }
+            Posted::Superseded => self.stop(AttemptExit::Cancelled, "the attempt no longer counts"),
+            Posted::Refused(message) => self.stop(AttemptExit::DriverFailed, &message),
+        }
+    }
+
+    /// Memory, ages and deadlines.
+    async fn on_look(&mut self) {
+        let now = clock::now();
+        let limit_ms = self
+            .spec
+            .row_timeout_ms
+            .map(|limit| limit.saturating_add(ROW_TIMEOUT_SLACK_MS));
+        for worker in self.crew.values_mut() {
+            let is_over_limit = worker
+                .look(now)
+                .is_some_and(|reading| reading.is_over_limit());
+            let is_overdue = limit_ms.is_some_and(|limit_ms| worker.is_overdue(limit_ms, now));
+            let killed = match (is_over_limit, is_overdue) {
+                (true, _) => Killed::OverLimit,
+                (false, true) => Killed::RowTimeout,
+                (false, false) => continue,
+            };
+            if worker.killed.is_none() {
+                worker.killed = Some(killed);
+                worker.threads_at_kill = Some(death::describe_threads(worker.process.pid));
+                worker.process.order(Order::Kill);
+            }
+        }
+        self.enforce_deadline().await;
+    }
+
+    async fn enforce_deadline(&mut self) {
+        let (Phase::Ending { deadline } | Phase::Stopping { deadline }) = self.phase else {
+            return;
+        };
+        if Instant::now() < deadline {
+            return;
+        }
+        for worker in self.crew.values_mut() {
+            worker.killed.get_or_insert(Killed::Stopped);
+            worker.process.order(Order::Kill);
+            if let Err(error) = worker.group.kill_all().await {
+                tracing::warn!(error = %chain(&error), "a worker cannot be killed");
+            }
+        }
+    }
+
+    fn on_beat(&mut self) {
+        let (crew, stages) = (&self.crew, self.stages());
+        let rows_finished = self.schedule.ended_rows().saturating_sub(self.unposted);
+        let (rows_total, last_progress_at) = (self.rows_total, self.last_progress_at);
+        self.heart.beat(|seq, worker_deaths| Heartbeat {
+            seq,
+            at: clock::now(),
+            rows_finished,
+            rows_total,
+            last_progress_at,
+            stages,
+            workers: crew
+                .iter()
+                .map(|(number, worker)| worker.beat(*number))
+                .collect(),
+            worker_deaths,
+        });
+    }
+
+    /// Goes on to the next phase when the time has come.
+    async fn advance(&mut self) {
+        if self.phase != Phase::Working || !self.schedule.is_done() || self.unposted > 0 {
+            return;
+        }
+        self.phase = Phase::Ending {
+            deadline: Instant::now() + END_GRACE,
+        };
+        self.ending.exit = Some(AttemptExit::Finished);
+        for worker in self.crew.values_mut() {
+            worker.has_been_told_to_end = true;
+            worker.process.send(&ToWorker::End).await;
+        }
+    }
+
+    /// Ends the attempt before its rows are done. The first reason counts.
+    fn stop(&mut self, exit: AttemptExit, message: &str) {
+        if self.phase != Phase::Working {
+            return;
+        }
+        tracing::warn!(?exit, "{message}");
+        self.ending.exit = Some(exit);
+        self.ending.message = Some(message.to_owned());
+        self.phase = Phase::Stopping {
+            deadline: Instant::now() + STOP_GRACE,
+        };
+        for worker in self.crew.values_mut() {
+            worker.killed.get_or_insert(Killed::Stopped);
+            worker.process.order(Order::Terminate);
+        }
+    }
+
+    /// Of workers that have ended and of those that live.
+    fn stages(&self) -> StageTimings {
+        let mut stages = self.ending.stages;
+        self.crew
+            .values()
+            .for_each(|worker| stages.add(&worker.stages));
+        stages
+    }
+
+    fn clean_up(&self) {
+        for number in 0..self.schedule.places() {
+            let removed = self.group.open_worker(number, None).remove();
+            if let Err(error) = removed {
+                tracing::debug!(error = %chain(&error), "a worker's group stays");
+            }
+            // Temporary files are of no use to anybody now; what cannot be removed goes with the attempt's folder.
+            let _ =
+                std::fs::remove_dir_all(self.recipe.dir.path().join(format!("scratch-{number}")));
+        }
+    }
+}

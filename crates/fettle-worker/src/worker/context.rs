@@ -1,0 +1,111 @@
+//! What all stages of a worker share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fettle_client::AttemptClient;
+use fettle_confine::AttemptDir;
+use fettle_manifest::{ManifestReader, ManifestRow};
+use fettle_model::{AttemptSpec, CollectionId, RowNumber, Stage};
+
+use super::output::Output;
+use crate::artifacts::ArtifactStore;
+use crate::attempt_files::{self, FilesError};
+use crate::blob::BlobLoader;
+use crate::budget::{Budget, Held};
+use crate::compose::{Composer, Facts};
+use crate::extract::{RowInput, RowResult};
+use crate::frame::FromWorker;
+use crate::inputs::{Declared, InputPlan, MappingError};
+use crate::meter::Meters;
+
+/// A row whose inputs are here.
+pub(super) struct Loaded {
+    pub(super) row: ManifestRow,
+    pub(super) input: RowInput,
+    pub(super) facts: Facts,
+    /// Its bytes in the budget of loaded rows.
+    pub(super) held: Held,
+}
+
+/// A row that the extractor is done with.
+pub(super) struct Extracted {
+    pub(super) row: ManifestRow,
+    pub(super) facts: Facts,
+    pub(super) result: RowResult,
+    /// Its bytes in the budget of extracted rows.
+    pub(super) held: Option<Held>,
+}
+
+/// What all stages share.
+pub(super) struct Context {
+    pub(super) spec: Arc<AttemptSpec>,
+    pub(super) manifest: ManifestReader,
+    pub(super) loader: BlobLoader,
+    pub(super) client: AttemptClient,
+    pub(super) artifacts: Option<ArtifactStore>,
+    pub(super) composer: Composer,
+    pub(super) output: Arc<Output>,
+    pub(super) meters: Meters,
+    pub(super) loaded_bytes: Budget,
+    pub(super) extracted_bytes: Budget,
+    plans: BTreeMap<CollectionId, InputPlan>,
+}
+
+impl Context {
+    /// Opens everything but the extractor.
+    pub(super) async fn open(
+        dir: &AttemptDir,
+        spec: Arc<AttemptSpec>,
+        output: Arc<Output>,
+    ) -> Result<Self, FilesError> {
+        let loader = BlobLoader::new(&spec.access, &spec.blob_base)?;
+        let memory_bytes = spec.resources.memory_bytes;
+        Ok(Self {
+            manifest: attempt_files::manifest(&spec, &loader).await?,
+            client: attempt_files::client(dir, &spec)?,
+            artifacts: open_artifacts(&spec),
+            composer: Composer::new(&spec),
+            loader,
+            output,
+            meters: Meters::default(),
+            loaded_bytes: Budget::of_limit(memory_bytes),
+            extracted_bytes: Budget::of_limit(memory_bytes),
+            plans: BTreeMap::new(),
+            spec,
+        })
+    }
+
+    /// Plans the inputs of every target collection.
+    pub(super) fn plan(&mut self, declared: &[Declared]) -> Result<(), MappingError> {
+        for target in &self.spec.targets {
+            let plan = InputPlan::new(declared.to_vec(), &target.input_mappings)?;
+            self.plans.insert(target.collection_id.clone(), plan);
+        }
+        Ok(())
+    }
+
+    /// How the inputs of a collection's rows are found.
+    pub(super) fn plan_of(&self, collection: &CollectionId) -> Option<&InputPlan> {
+        self.plans.get(collection)
+    }
+
+    /// Tells the driver that rows have reached a stage.
+    pub(super) fn entered(&self, rows: Vec<RowNumber>, stage: Stage) {
+        self.output.send(&FromWorker::Entered { rows, stage });
+    }
+
+    /// Tells the driver how the time was spent.
+    pub(super) fn send_timings(&self) {
+        self.output.send(&FromWorker::Timings {
+            stages: self.meters.read(),
+        });
+    }
+}
+
+/// Without a store for artifacts rows that have some fail; the others need none.
+fn open_artifacts(spec: &AttemptSpec) -> Option<ArtifactStore> {
+    ArtifactStore::open(&spec.blob_base)
+        .inspect_err(|error| tracing::warn!(%error, "artifacts cannot be stored"))
+        .ok()
+}

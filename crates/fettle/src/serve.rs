@@ -1,0 +1,167 @@
+//! `fettle serve`: opens everything, listens, and ends politely.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use fettle_api::{ApiState, Auth, QueryEmbedder};
+use fettle_cli::ServeArgs;
+use fettle_control::{Control, ControlConfig, Ports};
+use fettle_exec::{LocalConfig, LocalExecutor};
+use fettle_index::EdgeIndex;
+use fettle_model::attempt::AccessPolicy;
+use fettle_store::{ObjectBlobs, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::embed::ModelEmbedder;
+use crate::system::{SystemClock, SystemEntropy};
+use crate::{logging, work};
+
+/// The file that tells drivers where a server that came back listens now.
+const CONTROL_URL_FILE: &str = "control-url";
+/// The file that holds the secret behind attempt tokens.
+const SECRET_FILE: &str = "secret";
+
+/// Runs the server until SIGTERM or SIGINT.
+pub(crate) fn run(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()> {
+    logging::start(args.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(args, chosen_key))
+}
+
+async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()> {
+    let data_dir = make_data_dir(&args.data_dir)?;
+    let store = Arc::new(SqliteStore::open(&data_dir.join("state.sqlite"))?);
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let first = Auth::bootstrap(&*store, &*clock, &*entropy, chosen_key.as_deref()).await?;
+    refuse_to_expose_the_default_key(&args.listen, first.is_default)?;
+    let listener = TcpListener::bind(args.listen).await;
+    let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
+    let url = control_url(listener.local_addr()?);
+    let config = config(&args, &data_dir, &url)?;
+    let ports = Ports {
+        store: store.clone(),
+        index: Arc::new(EdgeIndex::open(&data_dir.join("index"))?),
+        blobs: Arc::new(ObjectBlobs::open(&blob_address(&args, &data_dir))?),
+        executor: Arc::new(executor(&args, &data_dir)?),
+        clock,
+        entropy,
+    };
+    let embedder = config.model_dir.clone().map(|dir| {
+        let embedder: Arc<dyn QueryEmbedder> = Arc::new(ModelEmbedder::new(dir));
+        embedder
+    });
+    let control = Control::start(ports, config).await?;
+    let state = ApiState::new(control.clone(), Auth::new(store), embedder);
+    announce(&url, first.new_key.as_deref());
+    let served = axum::serve(listener, fettle_api::router(state));
+    served.with_graceful_shutdown(asked_to_end()?).await?;
+    tracing::info!("ending; running jobs go on and are taken up at the next start");
+    control.stop().await;
+    Ok(())
+}
+
+fn make_data_dir(given: &Path) -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    // State and logs hold what users sent: nobody else's business.
+    builder.recursive(true).mode(0o700);
+    builder.create(given).with_context(|| format!("failed to make {}", given.display()))?;
+    given.canonicalize().with_context(|| format!("failed to find {}", given.display()))
+}
+
+fn refuse_to_expose_the_default_key(listen: &SocketAddr, is_default: bool) -> anyhow::Result<()> {
+    if is_default && !listen.ip().is_loopback() {
+        bail!(
+            "{listen} is not a loopback address and the API key is the one that the first start made; \
+             set a key of your own in FETTLE_API_KEY to listen there"
+        );
+    }
+    Ok(())
+}
+
+/// The address that drivers on this machine use; a wildcard address is reached by loopback.
+fn control_url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    format!("http://{address}")
+}
+
+fn blob_address(args: &ServeArgs, data_dir: &Path) -> String {
+    let local = || format!("file://{}", data_dir.join("blobs").display());
+    args.blobs.clone().unwrap_or_else(local)
+}
+
+fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<ControlConfig> {
+    let url_file = data_dir.join(CONTROL_URL_FILE);
+    fettle_confine::write_atomically(&url_file, url.as_bytes())?;
+    let absolute = |path: &PathBuf| {
+        let found = path.canonicalize();
+        found.with_context(|| format!("failed to find {}", path.display()))
+    };
+    let roots = args.allow_file_root.iter().map(absolute);
+    let roots = roots.map(|root| root.map(|root| root.display().to_string()));
+    Ok(ControlConfig {
+        control_url: url.to_owned(),
+        control_url_file: Some(url_file),
+        data_dir: data_dir.to_owned(),
+        model_dir: args.model_dir.as_ref().map(absolute).transpose()?,
+        access: AccessPolicy {
+            file_roots: roots.collect::<anyhow::Result<_>>()?,
+            private_hosts: args.allow_private_host.clone(),
+        },
+        default_resources: ControlConfig::standard_resources(),
+        row_timeout_ms: args.row_timeout.map(|seconds| seconds.saturating_mul(1_000)),
+        token_secret: secret(&data_dir.join(SECRET_FILE))?,
+    })
+}
+
+/// The secret behind attempt tokens; it outlives restarts, so that drivers stay known.
+fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
+    if path.exists() {
+        let kept = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+        let length = kept.len();
+        return kept.try_into().map_err(|_| {
+            anyhow::anyhow!("{} holds {length} bytes and not 32; restore it from a copy", path.display())
+        });
+    }
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).context("failed to draw a secret")?;
+    let written = fettle_confine::write_atomically(path, &secret);
+    written.with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(secret)
+}
+
+fn executor(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<LocalExecutor> {
+    let mut config = LocalConfig::new(data_dir, std::env::current_exe()?);
+    config.num_cpus = args.capacity_cpus;
+    config.memory_bytes = args.capacity_memory.map(|size| size.bytes());
+    Ok(LocalExecutor::open(config)?)
+}
+
+/// The one thing that goes to standard output: the key that cannot be shown again.
+fn announce(url: &str, new_key: Option<&str>) {
+    tracing::info!(url, "listening");
+    if let Some(key) = new_key {
+        work::say("An admin API key was made. It is shown once and only its hash is kept:");
+        work::say(key);
+    }
+}
+
+fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

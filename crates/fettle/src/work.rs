@@ -1,0 +1,123 @@
+//! The commands that are not `serve` and speak to no server: `doctor`, and the processes of an attempt.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use fettle_cli::{Code, DoctorArgs, LogFormat};
+use fettle_confine::{Check, CheckLevel, DoctorReport, WorkerSeat};
+use fettle_worker::{DriverArgs, WorkerArgs};
+
+use crate::logging;
+
+/// A line on standard output. Nobody is left to tell when it is closed.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on standard error.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Says what this machine offers.
+pub(crate) fn doctor(args: &DoctorArgs, json: bool) -> ExitCode {
+    let here = PathBuf::from(".");
+    let mut report = fettle_confine::doctor(args.data_dir.as_ref().unwrap_or(&here));
+    report.checks.push(check_model(args.model_dir.as_deref()));
+    if json {
+        match serde_json::to_string_pretty(&report) {
+            Ok(text) => say(&text),
+            Err(error) => complain(&format!("error: the report cannot be printed: {error}")),
+        }
+    } else {
+        print(&report);
+    }
+    match report.worst() {
+        CheckLevel::Ok | CheckLevel::Warn => ExitCode::SUCCESS,
+        CheckLevel::Fail => ExitCode::from(Code::Local.number()),
+    }
+}
+
+fn check_model(dir: Option<&Path>) -> Check {
+    let Some(dir) = dir else {
+        let found = "no model folder is given, so texts get lexical vectors";
+        let advice = "give --model-dir, or FETTLE_MODEL_DIR, a folder with config.json, tokenizer.json and model.safetensors";
+        return Check::advise("model", CheckLevel::Warn, found, advice);
+    };
+    let missing: Vec<&str> = ["config.json", "tokenizer.json", "model.safetensors"]
+        .into_iter()
+        .filter(|name| !dir.join(name).is_file())
+        .collect();
+    if missing.is_empty() {
+        return Check::ok("model", dir.display().to_string());
+    }
+    let found = format!("{} lacks {}", dir.display(), missing.join(", "));
+    Check::advise("model", CheckLevel::Fail, found, "get the model's safetensors files into that folder")
+}
+
+fn print(report: &DoctorReport) {
+    for check in &report.checks {
+        let level = match check.level {
+            CheckLevel::Ok => "ok  ",
+            CheckLevel::Warn => "warn",
+            CheckLevel::Fail => "FAIL",
+        };
+        say(&format!("{level}  {:<18} {}", check.name, check.found));
+        if let Some(advice) = &check.advice {
+            say(&format!("      {:<18} -> {advice}", ""));
+        }
+    }
+}
+
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct JobArgs {
+    #[arg(long)]
+    spec: PathBuf,
+}
+
+/// Drives an attempt.
+pub(crate) fn driver(arguments: &[OsString]) -> ExitCode {
+    logging::start(LogFormat::Json);
+    match JobArgs::try_parse_from(arguments) {
+        Ok(JobArgs { spec }) => {
+            ExitCode::from(fettle_worker::driver_main(&DriverArgs { spec, worker_program: None }))
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct WorkerCli {
+    #[arg(long)]
+    attempt_dir: PathBuf,
+    #[arg(long)]
+    worker: u32,
+    #[arg(long)]
+    cgroup: Option<PathBuf>,
+    #[arg(long)]
+    memory_limit_bytes: Option<u64>,
+    #[arg(long, default_value_t = 0)]
+    parent_pid: u32,
+}
+
+/// Works for an attempt.
+pub(crate) fn worker(arguments: &[OsString]) -> ExitCode {
+    logging::start(LogFormat::Json);
+    let cli = match WorkerCli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let WorkerCli { attempt_dir, worker, cgroup, memory_limit_bytes, parent_pid } = cli;
+    let seat = WorkerSeat { cgroup, memory_limit_bytes, parent_pid };
+    ExitCode::from(fettle_worker::worker_main(&WorkerArgs { attempt_dir, worker, seat }))
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    complain(&format!("error: this command is started by `fettle serve`: {error}"));
+    ExitCode::from(Code::Usage.number())
+}

@@ -1,0 +1,15 @@
+//! The binary as its users have it: real processes, real kills, real files.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+
+#[path = "e2e/server.rs"]
+mod server;
+
+#[path = "e2e/batch.rs"]
+mod batch;
+#[path = "e2e/healing.rs"]
+mod healing;
+#[path = "e2e/kills.rs"]
+mod kills;
+#[path = "e2e/memory.rs"]
+mod memory;
