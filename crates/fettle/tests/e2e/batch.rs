@@ -14,7 +14,7 @@ fn rows_that_cannot_be_read_fail_alone() {
     files.push(unreadable);
     let server = Server::start(&dir.path().join("data"), dir.path(), &[]);
     let bucket = server.bucket("b");
-    server.collection("c", &bucket, "universal_extractor", json!({}));
+    server.collection("lines", &bucket, "universal_extractor", json!({}));
     let objects = server.objects(&bucket, &files);
     let batch = server.submit(&bucket, &objects, json!({}));
     let ended = server.wait_for_end(&batch);

@@ -10,7 +10,7 @@ fn a_cancelled_batch_leaves_no_process_and_keeps_its_documents() {
     let files = text_files(&dir.path().join("files"), 2_000);
     let server = Server::start(&dir.path().join("data"), dir.path(), &[]);
     let bucket = server.bucket("b");
-    let collection = server.collection("c", &bucket, "text_extractor", json!({"embedding": "lexical"}));
+    let collection = server.collection("lines", &bucket, "text_extractor", json!({"embedding": "lexical"}));
     let objects = server.objects(&bucket, &files);
     let batch = server.submit(&bucket, &objects, json!({}));
     wait("a worker runs", || (!workers(server.data_dir()).is_empty()).then_some(()));
