@@ -2,6 +2,22 @@
 //!
 //! Only types of this crate are JSON that leaves the process over HTTP.
 
+pub mod batch;
+pub mod bucket;
+pub mod collection;
+pub mod diagnose;
+pub mod document;
+pub mod error;
+pub mod extractor;
+pub mod filter;
+pub mod namespace;
+pub mod object;
+pub mod page;
+pub mod progress;
+pub mod task;
+pub mod tier;
+pub mod time;
+
 /// The reports of drivers and workers to `serve`.
 pub mod internal {
     pub use fettle_model::report::*;

@@ -1,0 +1,100 @@
+//! Batches: made, filled, submitted, watched, stopped and mended. Every path exists below its bucket and by the batch's id alone.
+
+mod audit;
+mod create;
+mod diagnose;
+mod diagnose_tier;
+mod failed;
+mod insight;
+mod list;
+mod logs;
+mod progress;
+mod submit;
+mod tiers;
+mod view;
+mod view_tier;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, post};
+use fettle_core::Batch;
+use fettle_ports::BatchRecord;
+use serde::Deserialize;
+
+use crate::error::ApiError;
+use crate::lookup;
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+pub(crate) use list::status as status_named;
+pub(crate) use submit::{cancel_whole, queue_position, task_of};
+
+/// The parameters of a batch's paths.
+#[derive(Debug, Deserialize)]
+struct At {
+    bucket: Option<String>,
+    batch_id: String,
+    tier_num: Option<u32>,
+    job_id: Option<String>,
+}
+
+pub(crate) fn routes() -> Router<ApiState> {
+    let below_bucket = Router::new()
+        .route("/", post(create::create).get(list::of_bucket_get))
+        .route("/list", post(list::of_bucket_post))
+        .merge(of_one());
+    let by_id = Router::new()
+        .route("/", get(list::all_get))
+        .route("/list", post(list::all_post))
+        .merge(of_one());
+    Router::new()
+        .nest("/buckets/{bucket}/batches", below_bucket)
+        .nest("/batches", by_id)
+}
+
+fn of_one() -> Router<ApiState> {
+    Router::new()
+        .route(
+            "/{batch_id}",
+            get(view::read).patch(create::patch).delete(create::delete),
+        )
+        .route("/{batch_id}/objects", post(create::add_objects))
+        .route("/{batch_id}/submit", post(submit::submit))
+        .route("/{batch_id}/cancel", post(submit::cancel))
+        .route("/{batch_id}/diagnose", get(diagnose::diagnose))
+        .route("/{batch_id}/audit", get(audit::audit))
+        .route("/{batch_id}/logs", get(logs::logs))
+        .route(
+            "/{batch_id}/failed-documents",
+            get(failed::failed_documents),
+        )
+        .route("/{batch_id}/tiers/{tier_num}/cancel", post(tiers::cancel))
+        .route("/{batch_id}/tiers/{tier_num}/retry", post(tiers::retry))
+        .route("/{batch_id}/tiers/{tier_num}/heal", post(tiers::heal))
+        .route(
+            "/{batch_id}/tiers/{tier_num}/jobs/{job_id}/cancel",
+            post(tiers::cancel_job),
+        )
+}
+
+/// The batch that a path names.
+async fn batch_at(
+    State(state): &State<ApiState>,
+    tenant: &Tenant,
+    at: &At,
+) -> Result<(BatchRecord, Option<Batch>), ApiError> {
+    lookup::batch(
+        state,
+        &tenant.namespace_id,
+        at.bucket.as_deref(),
+        &at.batch_id,
+    )
+    .await
+}
+
+/// The run of a batch that was submitted.
+fn submitted(run: Option<Batch>, what: &str) -> Result<Batch, ApiError> {
+    run.ok_or_else(|| {
+        ApiError::conflict(what, "the batch is DRAFT; submit it first").with("status", "DRAFT")
+    })
+}

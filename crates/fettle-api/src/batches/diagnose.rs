@@ -1,0 +1,256 @@
+//! Why a batch ended as it did, what to know of it while it runs, and what would mend it.
+//!
+//! Owns turning the diagnosis into public JSON and its remedies into calls that can be sent as they stand.
+
+use axum::Json;
+use axum::extract::State;
+use fettle_core::TimelineEntry;
+use fettle_diagnose::{ErrorGroup as Group, EvidenceLine as Line, RemedyAction, RemedyKind};
+use fettle_ports::{BatchRecord, RowErrorQuery};
+use fettle_wire::diagnose::{
+    DiagnoseResponse, ErrorGroup, EvidenceLine, FAILED_DOCUMENTS_SAMPLE, RecommendedAction,
+    TIMELINE_SHOWN_MAX, TimelineLine,
+};
+use fettle_wire::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::diagnose_tier::per_tier;
+use super::insight::Insight;
+use super::view_tier::infrastructure_event;
+use super::{At, audit, batch_at, failed};
+use crate::body::InPath;
+use crate::error::ApiError;
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+pub(super) async fn diagnose(
+    state: State<ApiState>,
+    tenant: Tenant,
+    InPath(at): InPath<At>,
+) -> Result<Json<DiagnoseResponse>, ApiError> {
+    let (record, run) = batch_at(&state, &tenant, &at).await?;
+    let Some(run) = run else {
+        return Ok(Json(of_draft(&record)));
+    };
+    let insight = Insight::load(&state, &record, &run).await?;
+    let store = state.control().store();
+    let sample = RowErrorQuery {
+        limit: FAILED_DOCUMENTS_SAMPLE,
+        ..RowErrorQuery::default()
+    };
+    let (errors, failed_document_count) = store.row_errors(&record.batch_id, &sample).await?;
+    let timeline = store.timeline(&record.batch_id).await?;
+    let diagnosis = &insight.diagnosis;
+    let verdict = &diagnosis.verdict;
+    Ok(Json(DiagnoseResponse {
+        status: run.status.as_str().to_owned(),
+        failure_category: verdict
+            .failure_category
+            .map(|category| category.as_str().to_owned()),
+        failure_reason: verdict.failure_reason.clone(),
+        summary: verdict.summary.clone(),
+        confidence: verdict.confidence,
+        case: verdict.case.map(|case| case.as_str().to_owned()),
+        would_decide: verdict.would_decide.clone(),
+        infrastructure_events: insight
+            .events(&run)
+            .map(|(num, event)| infrastructure_event(num, event))
+            .collect(),
+        per_tier: run
+            .tiers
+            .iter()
+            .map(|tier| per_tier(tier, &insight))
+            .collect(),
+        failed_document_count,
+        failed_documents_sample: errors.into_iter().map(failed::view).collect(),
+        recommendations: diagnosis.recommendations.clone(),
+        recommended_actions: actions(&record, &diagnosis.recommended_actions),
+        evidence: diagnosis.evidence.iter().map(evidence).collect(),
+        error_groups: diagnosis.error_groups.iter().map(error_group).collect(),
+        timeline: latest(&timeline).iter().map(timeline_line).collect(),
+        audit: audit::of_batch(&record, Some(&run), Some(&insight)),
+        compared_with_last_good: None,
+        batch_id: record.batch_id.to_string(),
+    }))
+}
+
+fn of_draft(record: &BatchRecord) -> DiagnoseResponse {
+    DiagnoseResponse {
+        batch_id: record.batch_id.to_string(),
+        status: "DRAFT".to_owned(),
+        failure_category: None,
+        failure_reason: None,
+        summary: "The batch is a draft: nothing has run yet.".to_owned(),
+        confidence: 1.0,
+        case: None,
+        would_decide: Vec::new(),
+        infrastructure_events: Vec::new(),
+        per_tier: Vec::new(),
+        failed_document_count: 0,
+        failed_documents_sample: Vec::new(),
+        recommendations: vec!["Submit the batch.".to_owned()],
+        recommended_actions: vec![RecommendedAction {
+            method: "POST".to_owned(),
+            path: format!("{}/submit", path(record)),
+            body: Map::new(),
+            reason: "Nothing runs before a batch is submitted.".to_owned(),
+            expected_effect: "The batch is planned and its first tier begins.".to_owned(),
+            confidence: 1.0,
+        }],
+        evidence: Vec::new(),
+        error_groups: Vec::new(),
+        timeline: Vec::new(),
+        audit: audit::of_batch(record, None, None),
+        compared_with_last_good: None,
+    }
+}
+
+fn path(record: &BatchRecord) -> String {
+    format!(
+        "/v1/buckets/{}/batches/{}",
+        record.bucket_id, record.batch_id
+    )
+}
+
+fn latest(timeline: &[TimelineEntry]) -> &[TimelineEntry] {
+    &timeline[timeline.len().saturating_sub(TIMELINE_SHOWN_MAX)..]
+}
+
+/// Remedies as calls. A remedy that this server cannot carry out yet is left to `recommendations`, which people read.
+fn actions(record: &BatchRecord, actions: &[RemedyAction]) -> Vec<RecommendedAction> {
+    let call = |action: &RemedyAction| {
+        let (path, body) = call_of(record, &action.kind)?;
+        Some(RecommendedAction {
+            method: "POST".to_owned(),
+            path,
+            body,
+            reason: action.reason.clone(),
+            expected_effect: action.expected_effect.clone(),
+            confidence: action.confidence,
+        })
+    };
+    actions.iter().filter_map(call).collect()
+}
+
+fn call_of(record: &BatchRecord, kind: &RemedyKind) -> Option<(String, Map<String, Value>)> {
+    let base = path(record);
+    match kind {
+        RemedyKind::RetryTier {
+            tier_num,
+            overrides,
+        } => {
+            let set = |(key, value): (String, Value)| (!value.is_null()).then_some((key, value));
+            let body = match json!(overrides) {
+                Value::Object(map) => map.into_iter().filter_map(set).collect(),
+                _ => Map::new(),
+            };
+            Some((format!("{base}/tiers/{tier_num}/retry"), body))
+        }
+        // A tier's retry takes up its failed documents, and the tiers after it follow by themselves.
+        RemedyKind::RetryFailedDocuments { tier_nums, .. } => {
+            let first = tier_nums.iter().min()?;
+            Some((format!("{base}/tiers/{first}/retry"), Map::new()))
+        }
+        RemedyKind::CancelBatch => Some((format!("{base}/cancel"), Map::new())),
+        RemedyKind::HealTier { .. } => None,
+    }
+}
+
+fn evidence(line: &Line) -> EvidenceLine {
+    EvidenceLine {
+        at: line.at.map(Timestamp),
+        tier_num: line.tier_num,
+        attempt_id: line.attempt.as_ref().map(ToString::to_string),
+        worker: line.worker,
+        what: line.what.clone(),
+        source: line.source.clone(),
+        raw: line.raw.clone(),
+        supports: line.supports.as_str().to_owned(),
+    }
+}
+
+fn error_group(group: &Group) -> ErrorGroup {
+    ErrorGroup {
+        tier_num: group.tier_num,
+        category: group.category.as_str().to_owned(),
+        error_type: group.class.as_str().to_owned(),
+        stage: group.stage.as_str().to_owned(),
+        component: group.component.clone(),
+        fingerprint: group.fingerprint.clone(),
+        count: group.count,
+        is_exact: group.is_exact,
+        example: group.example.message.clone(),
+        example_document_id: group.example.source_id.clone(),
+    }
+}
+
+fn timeline_line(entry: &TimelineEntry) -> TimelineLine {
+    TimelineLine {
+        at: entry.at.into(),
+        kind: json!(entry.kind).as_str().unwrap_or_default().to_owned(),
+        message: entry.message.clone(),
+        tier_num: entry.tier_num,
+        ray_job_id: entry.job_id.as_ref().map(ToString::to_string),
+        attempt_id: entry.attempt_id.as_ref().map(ToString::to_string),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_diagnose::{ResourceOverrides, RetryMode};
+    use fettle_model::{BatchId, BucketId, NamespaceId, UnixMillis};
+
+    fn record() -> BatchRecord {
+        BatchRecord {
+            namespace_id: NamespaceId::from_entropy([1; 15]),
+            bucket_id: BucketId::from_entropy([2; 15]),
+            batch_id: BatchId::from_entropy([3; 15]),
+            batch_name: None,
+            collection_ids: vec![],
+            metadata: Map::new(),
+            dedup_strategy: "replace".into(),
+            created_by: None,
+            task_id: None,
+            resource_overrides: Map::new(),
+            object_count: 1,
+            created_at: UnixMillis(0),
+            updated_at: UnixMillis(0),
+        }
+    }
+
+    #[test]
+    fn a_remedy_becomes_a_call_with_only_what_it_changes() {
+        let record = record();
+        let overrides = ResourceOverrides {
+            memory_bytes: Some(1 << 30),
+            ..ResourceOverrides::default()
+        };
+        let (path, body) = call_of(
+            &record,
+            &RemedyKind::RetryTier {
+                tier_num: 1,
+                overrides,
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            path,
+            format!(
+                "/v1/buckets/{}/batches/{}/tiers/1/retry",
+                record.bucket_id, record.batch_id
+            )
+        );
+        assert_eq!(Value::Object(body), json!({"memory_bytes": 1 << 30}));
+        let failed = RemedyKind::RetryFailedDocuments {
+            tier_nums: vec![2, 1],
+            mode: RetryMode::All,
+        };
+        assert!(
+            call_of(&record, &failed)
+                .unwrap()
+                .0
+                .ends_with("/tiers/1/retry")
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! A batch as it is shown.
+
+use axum::Json;
+use axum::extract::State;
+use fettle_core::step::INFRASTRUCTURE_RETRIES_MAX;
+use fettle_core::{Attempt, Batch, JobState};
+use fettle_model::{BatchStatus, UnixMillis};
+use fettle_ports::{BatchRecord, RowErrorQuery};
+use fettle_wire::batch::{BatchModel, FAILED_OBJECTS_SHOWN_MAX, FailedObjectRecord};
+use fettle_wire::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::insight::{Insight, of_tier};
+use super::{At, batch_at, progress, queue_position, view_tier};
+use crate::body::InPath;
+use crate::error::ApiError;
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+pub(super) async fn read(
+    state: State<ApiState>,
+    tenant: Tenant,
+    InPath(at): InPath<At>,
+) -> Result<Json<BatchModel>, ApiError> {
+    let (record, run) = batch_at(&state, &tenant, &at).await?;
+    full(&state, record, run).await.map(Json)
+}
+
+/// A batch with all that is known of it.
+pub(super) async fn full(
+    state: &ApiState,
+    record: BatchRecord,
+    run: Option<Batch>,
+) -> Result<BatchModel, ApiError> {
+    let objects = state
+        .control()
+        .store()
+        .batch_objects(&record.batch_id)
+        .await?;
+    let insight = match &run {
+        Some(run) => Some(Insight::load(state, &record, run).await?),
+        None => None,
+    };
+    let mut model = model(state, &record, run.as_ref(), insight.as_ref());
+    model.object_ids = Some(objects.into_iter().map(String::from).collect());
+    if run.is_some() {
+        (model.failed_objects, model.failed_object_count) = failed_objects(state, &record).await?;
+    }
+    Ok(model)
+}
+
+/// The objects that failed in the first tier.
+async fn failed_objects(
+    state: &ApiState,
+    record: &BatchRecord,
+) -> Result<(Vec<FailedObjectRecord>, u64), ApiError> {
+    let query = RowErrorQuery {
+        tier_num: Some(0),
+        limit: FAILED_OBJECTS_SHOWN_MAX,
+        ..RowErrorQuery::default()
+    };
+    let (errors, total) = state
+        .control()
+        .store()
+        .row_errors(&record.batch_id, &query)
+        .await?;
+    let shown = errors.into_iter().map(|stored| FailedObjectRecord {
+        object_id: stored.error.source_id,
+        error: stored.error.message,
+        error_type: stored.error.class.as_str().to_owned(),
+        timestamp: stored.error.at.into(),
+    });
+    Ok((shown.collect(), total))
+}
+
+/// A batch for lists: from its state alone.
+pub(super) fn brief(state: &ApiState, record: &BatchRecord, run: Option<&Batch>) -> BatchModel {
+    model(state, record, run, None)
+}
+
+fn model(
+    state: &ApiState,
+    record: &BatchRecord,
+    run: Option<&Batch>,
+    insight: Option<&Insight>,
+) -> BatchModel {
+    let place = run.and_then(|run| queue_position(state, run));
+    let base = draft(record);
+    let Some(run) = run else { return base };
+    let retry = last_retry(run);
+    let verdict = insight.map(|known| &known.diagnosis.verdict);
+    let tiers: Vec<_> = run
+        .tiers
+        .iter()
+        .map(|tier| view_tier::tier(record, run, tier, insight))
+        .collect();
+    let lost: u64 = tiers.iter().map(|tier| tier.audit.lost).sum();
+    let progress = insight.map(|known| progress::of(run, known, place));
+    let eta_ms = progress
+        .as_ref()
+        .and_then(|progress| progress.eta_seconds)
+        .map(|seconds| (seconds * 1000.0) as u64);
+    let documents = run
+        .tiers
+        .iter()
+        .map(|tier| of_tier(tier, insight).documents);
+    let collections: Vec<Vec<String>> = run.tiers.iter().map(view_tier::collection_ids).collect();
+    BatchModel {
+        status: run.status.as_str().to_owned(),
+        status_message: verdict.map(|verdict| verdict.summary.clone()),
+        health: health(run).to_owned(),
+        collection_ids: collections.iter().flatten().cloned().collect(),
+        manifest_key: first_manifest(run),
+        error: run
+            .jobs()
+            .find_map(|(_, job)| job.reason().map(str::to_owned)),
+        failure_category: verdict
+            .and_then(|verdict| verdict.failure_category)
+            .map(|category| category.as_str().to_owned()),
+        failure_reason: verdict.and_then(|verdict| verdict.failure_reason.clone()),
+        error_summary: insight.and_then(|known| known.error_summary(None)),
+        unaccounted_object_count: (lost > 0).then_some(lost),
+        dag_tiers: collections,
+        current_tier: Some(run.current_tier()),
+        total_tiers: u32::try_from(run.tiers.len()).unwrap_or(u32::MAX),
+        tier_tasks: tiers,
+        progress,
+        queue_context: insight.and_then(|known| queue_context(run, known, place)),
+        documents_written: documents.sum(),
+        documents_resolvable: run.status.is_terminal(),
+        retry_count: run
+            .jobs()
+            .map(|(_, job)| job.attempts.len().saturating_sub(1) as u64)
+            .sum(),
+        retry_reason: retry.map(|attempt| attempt.cause.clone()),
+        last_retry_at: retry.map(|attempt| attempt.planned_at.into()),
+        node_death_resubmit_count: run.jobs().map(|(_, job)| job.budgets.infrastructure).sum(),
+        last_activity_at: Some(last_activity(run, insight).into()),
+        estimated_completion: eta_ms.map(|ms| state.now().plus_ms(ms).into()),
+        updated_at: last_activity(run, insight).max(record.updated_at).into(),
+        submitted_at: Some(run.submitted_at.into()),
+        started_at: run.started_at.map(Timestamp),
+        completed_at: run
+            .ended_at
+            .filter(|_| run.status.is_terminal())
+            .map(Timestamp),
+        ..base
+    }
+}
+
+fn draft(record: &BatchRecord) -> BatchModel {
+    BatchModel {
+        batch_id: record.batch_id.to_string(),
+        batch_name: record.batch_name.clone(),
+        namespace_id: record.namespace_id.to_string(),
+        bucket_id: record.bucket_id.to_string(),
+        batch_type: "BUCKET".to_owned(),
+        status: BatchStatus::Draft.as_str().to_owned(),
+        status_message: Some("a draft: add objects and submit it".to_owned()),
+        health: "healthy".to_owned(),
+        object_ids: None,
+        object_count: record.object_count,
+        collection_ids: record
+            .collection_ids
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        dedup_strategy: record.dedup_strategy.clone(),
+        effective_dedup_strategy: "replace".to_owned(),
+        submitted_by_key_id: record.created_by.as_ref().map(ToString::to_string),
+        task_id: record.task_id.as_ref().map(ToString::to_string),
+        manifest_key: None,
+        metadata: record.metadata.clone(),
+        error: None,
+        failure_category: None,
+        failure_reason: None,
+        error_summary: None,
+        failed_objects: Vec::new(),
+        failed_object_count: 0,
+        unaccounted_object_count: None,
+        dag_tiers: Vec::new(),
+        current_tier: None,
+        total_tiers: 1,
+        tier_tasks: Vec::new(),
+        progress: None,
+        queue_context: None,
+        documents_written: None,
+        documents_resolvable: false,
+        retry_count: 0,
+        retry_reason: None,
+        last_retry_at: None,
+        max_node_death_resubmits: INFRASTRUCTURE_RETRIES_MAX,
+        max_deploy_resubmits: INFRASTRUCTURE_RETRIES_MAX,
+        node_death_resubmit_count: 0,
+        lifecycle: None,
+        lifecycle_reason: None,
+        last_activity_at: None,
+        estimated_completion: None,
+        created_at: record.created_at.into(),
+        updated_at: record.updated_at.into(),
+        submitted_at: None,
+        started_at: None,
+        completed_at: None,
+    }
+}
+
+fn health(run: &Batch) -> &'static str {
+    let has_failed_rows = run.jobs().any(|(_, job)| job.counts.failed > 0);
+    match run.status {
+        BatchStatus::Failed => "failed",
+        BatchStatus::CompletedWithErrors => "degraded",
+        _ if has_failed_rows => "degraded",
+        _ => "healthy",
+    }
+}
+
+fn first_manifest(run: &Batch) -> Option<String> {
+    let job = run.tiers.first()?.jobs.first()?;
+    job.manifest.as_ref().map(|manifest| manifest.key.clone())
+}
+
+/// The latest attempt that was not a job's first.
+fn last_retry(run: &Batch) -> Option<&Attempt> {
+    let attempts = run.jobs().flat_map(|(_, job)| &job.attempts);
+    attempts
+        .filter(|attempt| attempt.number > 1)
+        .max_by_key(|attempt| attempt.planned_at)
+}
+
+fn last_activity(run: &Batch, insight: Option<&Insight>) -> UnixMillis {
+    let known = insight.iter().flat_map(|known| {
+        run.jobs()
+            .filter_map(|(_, job)| known.last_activity(&job.id))
+    });
+    let own = [run.started_at, run.ended_at].into_iter().flatten();
+    known.chain(own).max().unwrap_or(run.submitted_at)
+}
+
+/// What the batch waits for, if any of its jobs waits.
+fn queue_context(run: &Batch, insight: &Insight, place: Option<u64>) -> Option<Map<String, Value>> {
+    let waiting: Vec<Value> = run
+        .jobs()
+        .filter_map(|(tier_num, job)| {
+            let reason = progress::waits_for(job, insight)?;
+            let kind = match &job.state {
+                JobState::Waiting(fettle_core::Wait::Capacity { .. }) => "capacity",
+                JobState::Waiting(fettle_core::Wait::Backoff { .. }) => "backoff",
+                _ => "preparing",
+            };
+            let since = insight.job(&job.id).and_then(|facts| facts.waiting.as_ref()?.since).map(Timestamp);
+            Some(json!({"tier_num": tier_num, "ray_job_id": job.id, "waits_for": kind, "reason": reason, "since": since}))
+        })
+        .collect();
+    let reason = waiting.first()?.get("reason").cloned();
+    let mut context = Map::new();
+    context.insert("reason".to_owned(), json!(reason));
+    context.insert("queue_position".to_owned(), json!(place));
+    context.insert("jobs".to_owned(), Value::from(waiting));
+    Some(context)
+}

@@ -1,0 +1,286 @@
+//! Buckets: create, get, list, change, delete.
+
+pub(crate) mod schema;
+
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use fettle_model::{BatchStatus, BucketId};
+use fettle_ports::{
+    BatchFilter, BucketRecord, CollectionRecord, CollectionSource, Page, ResourceKind, StoreExt,
+};
+use fettle_wire::bucket::{
+    BatchStatistics, BucketResponse, CreateBucketRequest, PatchBucketRequest,
+};
+use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::body::{Body, InPath, OptionalBody, Params};
+use crate::error::ApiError;
+use crate::lookup::{SCAN_PAGE, all, bucket, check_name, only};
+use crate::namespaces::batch_count;
+use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+/// Longest name.
+const NAME_LENGTH_MAX: usize = 100;
+
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/buckets", post(create).get(list_get))
+        .route("/buckets/list", post(list_post))
+        .route(
+            "/buckets/{bucket}",
+            get(read).patch(patch).put(patch).delete(delete),
+        )
+}
+
+async fn create(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    Body(body): Body<CreateBucketRequest>,
+) -> Result<Json<BucketResponse>, ApiError> {
+    check_name("bucket_name", &body.bucket_name, 1, NAME_LENGTH_MAX)?;
+    schema::check(&body.bucket_schema)?;
+    if let Some(key) = &body.unique_key {
+        schema::check_unique_key(key, &body.bucket_schema)?;
+    }
+    let now = state.now();
+    let record = BucketRecord {
+        namespace_id: tenant.namespace_id,
+        bucket_id: BucketId::from_entropy(state.id_bits()),
+        bucket_name: body.bucket_name,
+        description: body.description,
+        bucket_schema: json!(body.bucket_schema),
+        unique_key: body.unique_key.map(|key| json!(key)),
+        metadata: body.metadata.unwrap_or_default(),
+        created_at: now,
+        updated_at: now,
+    };
+    state.control().store().insert(&record).await?;
+    Ok(Json(view(&state, record).await?))
+}
+
+async fn read(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    InPath(name): InPath<String>,
+) -> Result<Json<BucketResponse>, ApiError> {
+    let record = bucket(&state, &tenant.namespace_id, &name).await?;
+    Ok(Json(view(&state, record).await?))
+}
+
+async fn list_get(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    Params(query): Params<PageQuery>,
+) -> Result<Json<ListResponse<BucketResponse>>, ApiError> {
+    list(
+        &state,
+        &tenant,
+        Wanted::of(PageQuery::default(), query, PAGE_LIMIT_DEFAULT)?,
+    )
+    .await
+}
+
+async fn list_post(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    Params(query): Params<PageQuery>,
+    OptionalBody(body): OptionalBody<ListRequest>,
+) -> Result<Json<ListResponse<BucketResponse>>, ApiError> {
+    only("case_sensitive", body.case_sensitive, &false)?;
+    list(
+        &state,
+        &tenant,
+        Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?,
+    )
+    .await
+}
+
+async fn list(
+    state: &ApiState,
+    tenant: &Tenant,
+    wanted: Wanted,
+) -> Result<Json<ListResponse<BucketResponse>>, ApiError> {
+    let store = state.control().store();
+    let (namespace, search) = (Some(&tenant.namespace_id), wanted.search.as_deref());
+    let (rows, total) = store
+        .list::<BucketRecord>(namespace, search, wanted.store_page()?)
+        .await?;
+    let mut models = Vec::with_capacity(rows.len());
+    for (seq, record) in rows {
+        models.push((seq, view(state, record).await?));
+    }
+    Ok(Json(wanted.answer(models, total, |model| model)))
+}
+
+async fn patch(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    InPath(name): InPath<String>,
+    Body(body): Body<PatchBucketRequest>,
+) -> Result<Json<BucketResponse>, ApiError> {
+    let mut record = bucket(&state, &tenant.namespace_id, &name).await?;
+    if let Some(name) = body.bucket_name {
+        check_name("bucket_name", &name, 1, NAME_LENGTH_MAX)?;
+        record.bucket_name = name;
+    }
+    if let Some(new) = body.bucket_schema {
+        schema::check(&new)?;
+        record.bucket_schema = json!(new);
+    }
+    record.description = body.description.or(record.description);
+    record.metadata = body.metadata.unwrap_or(record.metadata);
+    record.updated_at = state.now();
+    state.control().store().update(&record).await?;
+    Ok(Json(view(&state, record).await?))
+}
+
+#[derive(Deserialize)]
+struct DeleteQuery {
+    force_foreclose: Option<bool>,
+}
+
+async fn delete(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    InPath(name): InPath<String>,
+    Params(query): Params<DeleteQuery>,
+) -> Result<Json<DeleteResponse>, ApiError> {
+    let record = bucket(&state, &tenant.namespace_id, &name).await?;
+    let readers = readers(&state, &record).await?;
+    if !readers.is_empty() && !query.force_foreclose.unwrap_or(false) {
+        let present = format!(
+            "its objects feed {}; delete those first, or send `?force_foreclose=true` to keep them without this source",
+            readers.join(", ")
+        );
+        return Err(ApiError::conflict("deleting the bucket", present));
+    }
+    remove(&state, &record).await?;
+    Ok(Json(DeleteResponse::of(format!(
+        "bucket {} was deleted",
+        record.bucket_name
+    ))))
+}
+
+/// Names of the collections that take rows from the bucket.
+async fn readers(state: &ApiState, record: &BucketRecord) -> Result<Vec<String>, ApiError> {
+    let collections: Vec<CollectionRecord> = all(state, &record.namespace_id).await?;
+    let reads = |collection: &CollectionRecord| match &collection.source {
+        CollectionSource::Bucket { bucket_ids } => bucket_ids.contains(&record.bucket_id),
+        CollectionSource::Collection { .. } => false,
+    };
+    Ok(collections
+        .into_iter()
+        .filter(reads)
+        .map(|c| c.collection_name)
+        .collect())
+}
+
+/// Removes a bucket with its objects, blobs and batches; refuses while a batch of it runs.
+pub(crate) async fn remove(state: &ApiState, record: &BucketRecord) -> Result<(), ApiError> {
+    let active = statistics(state, record).await?.active;
+    if active > 0 {
+        let present =
+            format!("{active} of its batches are queued or processing; cancel them first");
+        return Err(ApiError::conflict("deleting the bucket", present));
+    }
+    let store = state.control().store();
+    let (namespace, bucket) = (&record.namespace_id, &record.bucket_id);
+    let filter = BatchFilter {
+        namespace_id: Some(namespace.clone()),
+        bucket_id: Some(bucket.clone()),
+        ..BatchFilter::default()
+    };
+    let page = Page {
+        limit: SCAN_PAGE,
+        ..Page::default()
+    };
+    loop {
+        let (rows, _) = store.list_batches(&filter, page).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for (_, batch, _) in rows {
+            store.delete_batch(namespace, &batch.batch_id).await?;
+        }
+    }
+    loop {
+        let (rows, _) = store.list_objects(namespace, bucket, page).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for (_, object) in rows {
+            store
+                .delete_object(namespace, bucket, &object.object_id)
+                .await?;
+        }
+    }
+    store
+        .delete_resource(ResourceKind::Bucket, namespace, bucket.as_str())
+        .await?;
+    // Last, so that no object ever names a blob that is gone.
+    state
+        .control()
+        .blobs()
+        .delete_prefix(&format!("objects/{bucket}"))
+        .await?;
+    Ok(())
+}
+
+async fn view(state: &ApiState, record: BucketRecord) -> Result<BucketResponse, ApiError> {
+    let store = state.control().store();
+    let (objects, bytes) = store
+        .object_stats(&record.namespace_id, &record.bucket_id)
+        .await?;
+    let batch_stats = statistics(state, &record).await?;
+    Ok(BucketResponse {
+        bucket_id: record.bucket_id.to_string(),
+        bucket_name: record.bucket_name,
+        description: record.description,
+        bucket_schema: record.bucket_schema,
+        unique_key: record.unique_key,
+        metadata: record.metadata,
+        object_count: objects,
+        total_size_bytes: bytes,
+        batch_stats,
+        status: "ACTIVE".to_owned(),
+        is_locked: false,
+        created_at: record.created_at.into(),
+        updated_at: record.updated_at.into(),
+    })
+}
+
+async fn statistics(state: &ApiState, record: &BucketRecord) -> Result<BatchStatistics, ApiError> {
+    let filter = |status: Option<BatchStatus>| BatchFilter {
+        namespace_id: Some(record.namespace_id.clone()),
+        bucket_id: Some(record.bucket_id.clone()),
+        status,
+        ..BatchFilter::default()
+    };
+    let total = batch_count(state, &filter(None)).await?;
+    if total == 0 {
+        return Ok(BatchStatistics::default());
+    }
+    let mut of = [0_u64; 5];
+    let statuses = [
+        BatchStatus::Queued,
+        BatchStatus::Processing,
+        BatchStatus::Completed,
+        BatchStatus::CompletedWithErrors,
+        BatchStatus::Failed,
+    ];
+    for (count, status) in of.iter_mut().zip(statuses) {
+        *count = batch_count(state, &filter(Some(status))).await?;
+    }
+    let [queued, processing, completed, with_errors, failed] = of;
+    Ok(BatchStatistics {
+        total,
+        active: queued + processing,
+        completed: completed + with_errors,
+        failed,
+    })
+}

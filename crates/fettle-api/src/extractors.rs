@@ -1,0 +1,162 @@
+//! Feature extractors: the built-in ones, for everybody, and the namespace's plugins, for who has a key.
+//!
+//! The published client asks for them without a key; what is built in is no secret.
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use fettle_model::catalogue::{self, ExtractorInfo};
+use fettle_ports::{PluginRecord, StoreExt, VectorSpec};
+use fettle_wire::extractor::FeatureExtractorResponse;
+use serde_json::{Map, Value, json};
+
+use crate::body::InPath;
+use crate::collections::{feature_uri, plugin_vectors};
+use crate::error::ApiError;
+use crate::lookup::all;
+use crate::state::ApiState;
+use crate::tenant::Tenant;
+
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/collections/features/extractors", get(list))
+        .route("/collections/features/extractors/{extractor}", get(read))
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    tenant: Option<Tenant>,
+) -> Result<Json<Vec<FeatureExtractorResponse>>, ApiError> {
+    let mut extractors: Vec<_> = catalogue::catalogue().iter().map(builtin).collect();
+    for plugin in plugins(&state, tenant.as_ref()).await? {
+        extractors.push(custom(&plugin)?);
+    }
+    Ok(Json(extractors))
+}
+
+async fn read(
+    State(state): State<ApiState>,
+    tenant: Option<Tenant>,
+    InPath(id): InPath<String>,
+) -> Result<Json<FeatureExtractorResponse>, ApiError> {
+    if let Some(info) = catalogue::catalogue().iter().find(|info| info.id() == id) {
+        return Ok(Json(builtin(info)));
+    }
+    let no_extractor = || ApiError::not_found("feature extractor", &id);
+    let tenant = tenant.ok_or_else(no_extractor)?;
+    let namespace = Some(&tenant.namespace_id);
+    let plugin: Option<PluginRecord> = state.control().store().find(namespace, &id).await?;
+    custom(&plugin.ok_or_else(no_extractor)?).map(Json)
+}
+
+async fn plugins(state: &ApiState, tenant: Option<&Tenant>) -> Result<Vec<PluginRecord>, ApiError> {
+    match tenant {
+        Some(tenant) => all(state, &tenant.namespace_id).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+fn builtin(info: &ExtractorInfo) -> FeatureExtractorResponse {
+    let vectors = info.vectors.iter().map(|vector| {
+        let spec = VectorSpec {
+            name: vector.name.to_owned(),
+            dimensions: vector.dimensions,
+        };
+        vector_index(info.name, info.version, &spec, vector.description)
+    });
+    FeatureExtractorResponse {
+        feature_extractor_name: info.name.to_owned(),
+        version: info.version.to_owned(),
+        feature_extractor_id: info.id(),
+        description: info.description.to_owned(),
+        icon: icon(info.name).to_owned(),
+        source: "builtin".to_owned(),
+        input_schema: info.input_schema(),
+        output_schema: info.output_schema(),
+        parameter_schema: info.parameter_schema(),
+        supported_input_types: info
+            .supported_input_types
+            .iter()
+            .map(|kind| (*kind).to_owned())
+            .collect(),
+        max_inputs: info
+            .supported_input_types
+            .iter()
+            .map(|kind| ((*kind).to_owned(), Value::from(1)))
+            .collect(),
+        default_parameters: info.default_parameters(),
+        required_vector_indexes: vectors.collect(),
+        required_payload_indexes: Vec::new(),
+        capabilities: vec!["batch".to_owned()],
+    }
+}
+
+fn icon(name: &str) -> &'static str {
+    match name {
+        "text_extractor" => "text",
+        "image_extractor" => "image",
+        "document_extractor" => "file-text",
+        "universal_extractor" => "layers",
+        _ => "arrow-right",
+    }
+}
+
+fn custom(plugin: &PluginRecord) -> Result<FeatureExtractorResponse, ApiError> {
+    let (name, version) = (&plugin.plugin_name, &plugin.version);
+    let vectors = plugin_vectors(plugin)?;
+    let manifest = |key: &str, otherwise: Value| {
+        plugin
+            .manifest
+            .get(key)
+            .filter(|v| !v.is_null())
+            .cloned()
+            .unwrap_or(otherwise)
+    };
+    let object = || json!({"type": "object"});
+    Ok(FeatureExtractorResponse {
+        feature_extractor_name: name.clone(),
+        version: version.clone(),
+        feature_extractor_id: plugin.extractor_id.clone(),
+        description: plugin.description.clone(),
+        icon: "puzzle".to_owned(),
+        source: "custom".to_owned(),
+        input_schema: as_object(manifest("inputs", object()), "inputs"),
+        output_schema: as_object(manifest("outputs", object()), "outputs"),
+        parameter_schema: as_object(manifest("parameters", object()), "parameters"),
+        supported_input_types: Vec::new(),
+        max_inputs: Map::new(),
+        default_parameters: Map::new(),
+        required_vector_indexes: vectors
+            .iter()
+            .map(|vector| vector_index(name, version, vector, "Declared by the plugin's manifest."))
+            .collect(),
+        required_payload_indexes: Vec::new(),
+        capabilities: vec!["batch".to_owned()],
+    })
+}
+
+/// The contract wants objects; a manifest may have lists.
+fn as_object(value: Value, key: &str) -> Value {
+    if value.is_object() {
+        value
+    } else {
+        json!({ key: value })
+    }
+}
+
+fn vector_index(name: &str, version: &str, vector: &VectorSpec, description: &str) -> Value {
+    json!({
+        "name": vector.name,
+        "type": "single",
+        "description": description,
+        "feature_uri": feature_uri(name, version, &vector.name),
+        "index": {
+            "name": vector.name,
+            "type": "dense",
+            "dimensions": vector.dimensions,
+            "distance": "cosine",
+            "datatype": "float32",
+            "description": description,
+        },
+    })
+}

@@ -1,0 +1,76 @@
+//! Reports of drivers and workers, each with its attempt's own token.
+//!
+//! Owns the door only: what a report means is the control room's.
+
+use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use fettle_model::AttemptId;
+use fettle_wire::internal::{
+    ExitReport, Heartbeat, HeartbeatAck, ROWS_BODY_BYTES_MAX, RowsAck, RowsReport,
+};
+use serde_json::{Value, json};
+
+use crate::auth::{bearer, unauthorized};
+use crate::body::{Body, InPath};
+use crate::error::ApiError;
+use crate::state::ApiState;
+
+/// A heartbeat or an exit holds at most the evidence of 64 worker deaths with log tails and memory curves.
+const REPORT_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+pub(crate) fn routes() -> Router<ApiState> {
+    let large = Router::new()
+        .route("/internal/attempts/{attempt}/rows", post(rows))
+        .layer(DefaultBodyLimit::max(ROWS_BODY_BYTES_MAX));
+    let small = Router::new()
+        .route("/internal/attempts/{attempt}/heartbeat", post(heartbeat))
+        .route("/internal/attempts/{attempt}/exit", post(exit))
+        .layer(DefaultBodyLimit::max(REPORT_BODY_BYTES_MAX));
+    large.merge(small)
+}
+
+/// The attempt that reports, proven by its token.
+struct Reporter(AttemptId);
+
+impl FromRequestParts<ApiState> for Reporter {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Response> {
+        let path = InPath::<AttemptId>::from_request_parts(parts, state).await;
+        let InPath(attempt) = path.map_err(IntoResponse::into_response)?;
+        let token = bearer(&parts.headers).unwrap_or_default();
+        if state.control().attempt_token_is(&attempt, token) {
+            Ok(Self(attempt))
+        } else {
+            Err(unauthorized("this is not the attempt's token"))
+        }
+    }
+}
+
+async fn rows(
+    State(state): State<ApiState>,
+    Reporter(attempt): Reporter,
+    Body(report): Body<RowsReport>,
+) -> Result<Json<RowsAck>, ApiError> {
+    Ok(Json(state.control().record_rows(&attempt, report).await?))
+}
+
+async fn heartbeat(
+    State(state): State<ApiState>,
+    Reporter(attempt): Reporter,
+    Body(beat): Body<Heartbeat>,
+) -> Result<Json<HeartbeatAck>, ApiError> {
+    Ok(Json(state.control().heartbeat(&attempt, beat).await?))
+}
+
+async fn exit(
+    State(state): State<ApiState>,
+    Reporter(attempt): Reporter,
+    Body(report): Body<ExitReport>,
+) -> Result<Json<Value>, ApiError> {
+    state.control().exited(&attempt, report).await?;
+    Ok(Json(json!({ "success": true })))
+}

@@ -1,0 +1,30 @@
+//! The HTTP API: axum routes, errors, authentication.
+//!
+//! Owns what the outside sees of the control room. Handlers are thin: they read a request, ask the control room or the
+//! store, and show the answer in the types of `fettle-wire`. It must not decide anything about a batch.
+
+mod auth;
+mod batches;
+mod body;
+mod buckets;
+mod collections;
+mod documents;
+mod error;
+mod extractors;
+mod health;
+mod internal;
+mod layers;
+mod lookup;
+mod namespaces;
+mod objects;
+mod page;
+mod plugins;
+mod retrievers;
+mod router;
+mod state;
+mod tasks;
+mod tenant;
+
+pub use auth::{Auth, AuthError, Bootstrap, DEFAULT_NAMESPACE};
+pub use router::{BODY_BYTES_MAX, router};
+pub use state::{ApiState, QueryEmbedError, QueryEmbedder};

@@ -1,0 +1,270 @@
+//! Namespaces: create, get, list, change, delete.
+
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use fettle_model::NamespaceId;
+use fettle_ports::{
+    ApiKeyRecord, BatchFilter, BucketRecord, CollectionRecord, DocumentQuery, IndexError,
+    NamespaceRecord, Page, PluginRecord, ResourceKind, StoreExt,
+};
+use fettle_wire::error::ErrorType;
+use fettle_wire::namespace::{CreateNamespaceRequest, NamespaceModel, PatchNamespaceRequest};
+use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
+use serde::Deserialize;
+
+use crate::auth::{Caller, DEFAULT_NAMESPACE};
+use crate::body::{Body, InPath, OptionalBody, Params};
+use crate::error::ApiError;
+use crate::lookup::{all, check_name, only};
+use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
+use crate::state::ApiState;
+use crate::tenant::{may_see, visible_namespace};
+use crate::{buckets, collections};
+
+/// Shortest and longest name, as in the contract.
+const NAME_LENGTH: (usize, usize) = (3, 64);
+
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/namespaces", post(create).get(list_get))
+        .route("/namespaces/list", post(list_post))
+        .route(
+            "/namespaces/{namespace}",
+            get(read).patch(patch).put(patch).delete(delete),
+        )
+}
+
+async fn create(
+    State(state): State<ApiState>,
+    Caller(key): Caller,
+    Body(body): Body<CreateNamespaceRequest>,
+) -> Result<Json<NamespaceModel>, ApiError> {
+    check_name(
+        "namespace_name",
+        &body.namespace_name,
+        NAME_LENGTH.0,
+        NAME_LENGTH.1,
+    )?;
+    only("mode", body.mode, &"managed".to_owned())?;
+    only(
+        "namespace_type",
+        body.namespace_type,
+        &"standard".to_owned(),
+    )?;
+    for named in body.feature_extractors.iter().flatten() {
+        fettle_model::catalogue::find(&named.feature_extractor_name, &named.version)
+            .map_err(|error| ApiError::invalid(&["feature_extractors"], error.to_string()))?;
+    }
+    let now = state.now();
+    let record = NamespaceRecord {
+        namespace_id: NamespaceId::from_entropy(state.id_bits()),
+        namespace_name: body.namespace_name,
+        description: body.description,
+        owner: (!key.is_admin).then(|| key.key_id.clone()),
+        created_at: now,
+        updated_at: now,
+    };
+    state.control().store().insert(&record).await?;
+    Ok(Json(view(&state, record).await?))
+}
+
+async fn read(
+    State(state): State<ApiState>,
+    Caller(key): Caller,
+    InPath(name): InPath<String>,
+) -> Result<Json<NamespaceModel>, ApiError> {
+    let record = visible_namespace(&state, &key, &name).await?;
+    Ok(Json(view(&state, record).await?))
+}
+
+async fn list_get(
+    State(state): State<ApiState>,
+    Caller(key): Caller,
+    Params(query): Params<PageQuery>,
+) -> Result<Json<ListResponse<NamespaceModel>>, ApiError> {
+    list(
+        &state,
+        &key,
+        Wanted::of(PageQuery::default(), query, PAGE_LIMIT_DEFAULT)?,
+    )
+    .await
+}
+
+async fn list_post(
+    State(state): State<ApiState>,
+    Caller(key): Caller,
+    Params(query): Params<PageQuery>,
+    OptionalBody(body): OptionalBody<ListRequest>,
+) -> Result<Json<ListResponse<NamespaceModel>>, ApiError> {
+    only("case_sensitive", body.case_sensitive, &false)?;
+    list(
+        &state,
+        &key,
+        Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?,
+    )
+    .await
+}
+
+async fn list(
+    state: &ApiState,
+    key: &ApiKeyRecord,
+    wanted: Wanted,
+) -> Result<Json<ListResponse<NamespaceModel>>, ApiError> {
+    let store = state.control().store();
+    let search = wanted.search.as_deref();
+    let (rows, total) = store
+        .list::<NamespaceRecord>(None, search, wanted.store_page()?)
+        .await?;
+    let mut models = Vec::with_capacity(rows.len());
+    for (seq, record) in rows {
+        if may_see(key, &record) {
+            models.push((seq, view(state, record).await?));
+        }
+    }
+    let total = if key.is_admin {
+        total
+    } else {
+        models.len() as u64
+    };
+    Ok(Json(wanted.answer(models, total, |model| model)))
+}
+
+async fn patch(
+    State(state): State<ApiState>,
+    Caller(key): Caller,
+    InPath(name): InPath<String>,
+    Body(body): Body<PatchNamespaceRequest>,
+) -> Result<Json<NamespaceModel>, ApiError> {
+    let mut record = visible_namespace(&state, &key, &name).await?;
+    if let Some(name) = body
+        .namespace_name
+        .filter(|name| *name != record.namespace_name)
+    {
+        check_name("namespace_name", &name, NAME_LENGTH.0, NAME_LENGTH.1)?;
+        if record.namespace_name == DEFAULT_NAMESPACE {
+            return Err(default_stays());
+        }
+        record.namespace_name = name;
+    }
+    record.description = body.description.or(record.description);
+    record.updated_at = state.now();
+    state.control().store().update(&record).await?;
+    Ok(Json(view(&state, record).await?))
+}
+
+fn default_stays() -> ApiError {
+    ApiError::new(
+        ErrorType::ForbiddenError,
+        "the namespace `default` can be neither renamed nor deleted: requests without an X-Namespace header go there",
+    )
+}
+
+#[derive(Deserialize)]
+struct DeleteQuery {
+    force: Option<bool>,
+}
+
+async fn delete(
+    State(state): State<ApiState>,
+    Caller(key): Caller,
+    InPath(name): InPath<String>,
+    Params(query): Params<DeleteQuery>,
+) -> Result<Json<DeleteResponse>, ApiError> {
+    let record = visible_namespace(&state, &key, &name).await?;
+    if record.namespace_name == DEFAULT_NAMESPACE {
+        return Err(default_stays());
+    }
+    let id = &record.namespace_id;
+    let buckets: Vec<BucketRecord> = all(&state, id).await?;
+    let held: Vec<CollectionRecord> = all(&state, id).await?;
+    let is_empty = buckets.is_empty() && held.is_empty();
+    if !(is_empty || query.force.unwrap_or(false)) {
+        let present = format!(
+            "it has {} bucket(s) and {} collection(s); send `?force=true` to delete them with it",
+            buckets.len(),
+            held.len()
+        );
+        return Err(ApiError::conflict("deleting the namespace", present));
+    }
+    for bucket in &buckets {
+        buckets::remove(&state, bucket).await?;
+    }
+    for collection in &held {
+        collections::remove(&state, collection).await?;
+    }
+    let store = state.control().store();
+    for plugin in all::<PluginRecord>(&state, id).await? {
+        store
+            .delete_resource(ResourceKind::Plugin, id, plugin.plugin_id.as_str())
+            .await?;
+    }
+    store
+        .delete_resource(ResourceKind::Namespace, id, id.as_str())
+        .await?;
+    Ok(Json(DeleteResponse::of(format!(
+        "namespace {} was deleted",
+        record.namespace_name
+    ))))
+}
+
+async fn view(state: &ApiState, record: NamespaceRecord) -> Result<NamespaceModel, ApiError> {
+    let id = &record.namespace_id;
+    let buckets: Vec<BucketRecord> = all(state, id).await?;
+    let held: Vec<CollectionRecord> = all(state, id).await?;
+    let mut objects = 0;
+    for bucket in &buckets {
+        objects += state
+            .control()
+            .store()
+            .object_stats(id, &bucket.bucket_id)
+            .await?
+            .0;
+    }
+    let mut documents = 0;
+    for collection in &held {
+        documents += document_count(state, collection).await?;
+    }
+    Ok(NamespaceModel {
+        object: "namespace".to_owned(),
+        namespace_id: id.to_string(),
+        namespace_name: record.namespace_name,
+        description: record.description,
+        mode: "managed".to_owned(),
+        namespace_type: "standard".to_owned(),
+        namespace_ready: true,
+        bucket_count: Some(buckets.len() as u64),
+        collection_count: Some(held.len() as u64),
+        object_count: Some(objects),
+        document_count: Some(documents),
+        document_count_complete: true,
+        created_at: record.created_at.into(),
+        updated_at: record.updated_at.into(),
+    })
+}
+
+/// How many documents a collection has; none before its index exists.
+pub(crate) async fn document_count(
+    state: &ApiState,
+    collection: &CollectionRecord,
+) -> Result<u64, ApiError> {
+    let index = state.control().index();
+    let query = DocumentQuery::default();
+    match index
+        .count(&collection.namespace_id, &collection.collection_id, &query)
+        .await
+    {
+        Ok(count) => Ok(count),
+        Err(IndexError::NoCollection { .. }) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many batches match.
+pub(crate) async fn batch_count(state: &ApiState, filter: &BatchFilter) -> Result<u64, ApiError> {
+    let page = Page {
+        limit: 1,
+        ..Page::default()
+    };
+    Ok(state.control().store().list_batches(filter, page).await?.1)
+}

@@ -1,0 +1,279 @@
+//! Blobs as they are given: a value, an address, or bytes.
+//!
+//! Owns the decision where a blob's data lives. It must not fetch anything: a file that is missing fails its row later,
+//! not the object now.
+
+use bytes::Bytes;
+use fettle_model::attempt::AccessPolicy;
+use fettle_model::{BlobId, BucketId, ObjectId};
+use fettle_ports::BlobRecord;
+use fettle_wire::bucket::FieldType;
+use fettle_wire::object::CreateBlobRequest;
+use serde_json::Value;
+
+use super::address::{address, base64, data_address, filename, mime_of, scheme_of};
+use crate::error::ApiError;
+
+/// Inline data up to this size stay in the object's record, which is read whole with every list.
+pub(crate) const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// A blob's record, and bytes that must be stored before it.
+#[derive(Debug)]
+pub(crate) struct BuiltBlob {
+    pub(crate) record: BlobRecord,
+    pub(crate) store: Option<(String, Bytes)>,
+}
+
+/// Where an object's bytes lie in the blob store.
+pub(crate) fn prefix(bucket: &BucketId, object: &ObjectId) -> String {
+    format!("objects/{bucket}/{object}")
+}
+
+/// What the data of a blob turned out to be.
+#[derive(Debug, PartialEq)]
+pub(super) enum Data {
+    /// A value.
+    Value(Value),
+    /// Bytes, with their MIME type where it was told.
+    Bytes(Bytes, Option<String>),
+    /// Somewhere else.
+    Address(String),
+}
+
+/// Builds the blob at `index` of a request.
+pub(crate) fn build(
+    request: CreateBlobRequest,
+    index: usize,
+    blob_id: BlobId,
+    prefix: &str,
+    access: &AccessPolicy,
+) -> Result<BuiltBlob, ApiError> {
+    let at = index.to_string();
+    let data = request.data.unwrap_or_default();
+    let read = read(request.blob_type, data, access);
+    let data = read.map_err(|message| ApiError::invalid(&["blobs", &at, "data"], message))?;
+    let mut record = BlobRecord {
+        property: request.property,
+        blob_type: request.blob_type.as_str().to_owned(),
+        address: None,
+        inline: None,
+        filename: None,
+        mime_type: None,
+        size_bytes: None,
+        hash: None,
+        metadata: request.metadata.unwrap_or_default(),
+        blob_id,
+    };
+    let mut store = None;
+    match data {
+        Data::Address(address) => {
+            record.filename = filename(&address);
+            record.mime_type = record
+                .filename
+                .as_deref()
+                .and_then(mime_of)
+                .map(str::to_owned);
+            record.address = Some(address);
+        }
+        Data::Value(value) => {
+            let bytes = value.as_str().map_or_else(
+                || value.to_string().into_bytes(),
+                |text| text.as_bytes().to_vec(),
+            );
+            record.size_bytes = Some(bytes.len() as u64);
+            record.hash = Some(blake3::hash(&bytes).to_hex().to_string());
+            record.inline = Some(value);
+        }
+        Data::Bytes(bytes, mime) => {
+            let key = format!("{prefix}/{}", record.blob_id);
+            record.size_bytes = Some(bytes.len() as u64);
+            record.hash = Some(blake3::hash(&bytes).to_hex().to_string());
+            record.mime_type = mime;
+            record.address = Some(format!("blob:{key}"));
+            store = Some((key, bytes));
+        }
+    }
+    Ok(BuiltBlob { record, store })
+}
+
+fn read(kind: FieldType, data: Value, access: &AccessPolicy) -> Result<Data, String> {
+    let text = match data {
+        Value::Null => return Err("is missing: give a value, an address, or base64".to_owned()),
+        Value::String(text) => text,
+        other if kind.is_file() => {
+            return Err(format!(
+                "a `{}` is given as an address, a data: address or base64, not as {}",
+                kind.as_str(),
+                type_of(&other)
+            ));
+        }
+        other => return value(kind, other),
+    };
+    if !kind.fits(&Value::Null) && !kind.fits(&Value::String(String::new())) {
+        return Err(format!(
+            "must be of type `{}`, but is a text",
+            kind.as_str()
+        ));
+    }
+    if text.starts_with("data:") && (kind.is_file() || kind == FieldType::Text) {
+        return data_address(&text);
+    }
+    if (kind.is_file() || kind == FieldType::Text)
+        && let Some(scheme) = scheme_of(&text)
+    {
+        return address(scheme, &text, access).map(Data::Address);
+    }
+    if kind.is_file() {
+        return base64(&text).map(|bytes| Data::Bytes(bytes, None));
+    }
+    if text.len() <= INLINE_BYTES_MAX {
+        return Ok(Data::Value(Value::String(text)));
+    }
+    Ok(Data::Bytes(
+        Bytes::from(text),
+        Some("text/plain; charset=utf-8".to_owned()),
+    ))
+}
+
+fn value(kind: FieldType, value: Value) -> Result<Data, String> {
+    if !kind.fits(&value) {
+        return Err(format!(
+            "must be of type `{}`, but is {}",
+            kind.as_str(),
+            type_of(&value)
+        ));
+    }
+    let size = value.to_string().len();
+    if size > INLINE_BYTES_MAX {
+        return Err(format!(
+            "has {size} bytes as JSON; values have at most {INLINE_BYTES_MAX}"
+        ));
+    }
+    Ok(Data::Value(value))
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn access() -> AccessPolicy {
+        AccessPolicy {
+            file_roots: vec!["/data".to_owned()],
+            private_hosts: vec![],
+        }
+    }
+
+    #[track_caller]
+    fn check(kind: FieldType, data: Value, expected: Data) {
+        assert_eq!(read(kind, data, &access()).unwrap(), expected);
+    }
+
+    #[track_caller]
+    fn refused(kind: FieldType, data: Value, words: &str) {
+        let message = read(kind, data, &access()).unwrap_err();
+        assert!(message.contains(words), "{message}");
+    }
+
+    #[test]
+    fn data_is_a_value_an_address_or_bytes() {
+        use FieldType::{Image, Integer, Object, Pdf, String as Text, Text as LongText};
+        check(Integer, json!(3), Data::Value(json!(3)));
+        check(Object, json!({"a": 1}), Data::Value(json!({"a": 1})));
+        check(
+            Text,
+            json!("https://example.org/a"),
+            Data::Value(json!("https://example.org/a")),
+        );
+        check(
+            LongText,
+            json!("https://example.org/a"),
+            Data::Address("https://example.org/a".into()),
+        );
+        check(
+            LongText,
+            json!("see https://example.org"),
+            Data::Value(json!("see https://example.org")),
+        );
+        check(
+            Pdf,
+            json!("s3://bucket/key.pdf"),
+            Data::Address("s3://bucket/key.pdf".into()),
+        );
+        check(Image, json!("aGk="), Data::Bytes(Bytes::from("hi"), None));
+        check(
+            Image,
+            json!("data:image/png;base64,aGk="),
+            Data::Bytes(Bytes::from("hi"), Some("image/png".into())),
+        );
+        check(
+            LongText,
+            json!("data:,a%20b%"),
+            Data::Bytes(Bytes::from("a b%"), None),
+        );
+        let long = "x".repeat(INLINE_BYTES_MAX + 1);
+        check(
+            LongText,
+            json!(long),
+            Data::Bytes(
+                Bytes::from(long.clone()),
+                Some("text/plain; charset=utf-8".into()),
+            ),
+        );
+    }
+
+    #[test]
+    fn misfits_say_what_would_fit() {
+        refused(FieldType::Image, json!("not base64!"), "nor base64");
+        refused(FieldType::Image, json!(3), "base64");
+        refused(FieldType::Image, Value::Null, "missing");
+        refused(FieldType::Integer, json!("3"), "`integer`");
+        refused(FieldType::Integer, json!(1.5), "`integer`");
+        refused(FieldType::Pdf, json!("http://"), "not an address");
+        refused(
+            FieldType::Object,
+            json!({"a": "x".repeat(INLINE_BYTES_MAX)}),
+            "at most",
+        );
+    }
+
+    #[test]
+    fn files_lie_below_an_allowed_folder() {
+        check(
+            FieldType::Pdf,
+            json!("file:///data/a%20b.pdf"),
+            Data::Address("file:///data/a%20b.pdf".into()),
+        );
+        refused(
+            FieldType::Pdf,
+            json!("file:///etc/passwd"),
+            "--allow-file-root",
+        );
+        refused(
+            FieldType::Pdf,
+            json!("file:///data/../etc/passwd"),
+            "--allow-file-root",
+        );
+        refused(
+            FieldType::Pdf,
+            json!("file:///database/x"),
+            "--allow-file-root",
+        );
+        refused(
+            FieldType::Pdf,
+            json!("file:///data/%2e%2e/etc/passwd"),
+            "--allow-file-root",
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! All routes, and what stands around them.
+//!
+//! Owns which routes need a key and how large bodies may be. Every route under `/v1` needs one, but for health, the
+//! list of extractors, and reports, which have their own.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+
+use crate::auth::{allow_key, require_key};
+use crate::layers::{frame, no_method, no_route};
+use crate::state::ApiState;
+use crate::{
+    batches, buckets, collections, documents, extractors, health, internal, namespaces, objects,
+    plugins, retrievers, tasks,
+};
+
+/// A body may be this long unless its route says otherwise: a hundred objects with inline data fit, and a few at once stay small in memory.
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The API under `/v1`.
+pub fn router(state: ApiState) -> Router {
+    let keyed = Router::new()
+        .merge(namespaces::routes())
+        .merge(buckets::routes())
+        .merge(objects::routes())
+        .merge(collections::routes())
+        .merge(documents::routes())
+        .merge(retrievers::routes())
+        .merge(batches::routes())
+        .merge(tasks::routes())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(plugins::routes())
+        .route_layer(from_fn_with_state(state.clone(), require_key));
+    let keyless = extractors::routes().route_layer(from_fn_with_state(state.clone(), allow_key));
+    let v1 = Router::new()
+        .merge(keyed)
+        .merge(keyless)
+        .merge(health::routes())
+        .merge(internal::routes());
+    Router::new()
+        .nest("/v1", v1)
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn(frame))
+        .with_state(state)
+}

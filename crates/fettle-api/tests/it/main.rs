@@ -1,0 +1,13 @@
+//! The API against the real store and index, in process, with a backend that only pretends to run attempts.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of this crate is a test; what helpers unwrap is what they assert"
+)]
+
+mod errors;
+mod executor;
+mod harness;
+mod resources;
+mod run;
+mod tenancy;

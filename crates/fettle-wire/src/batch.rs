@@ -1,0 +1,336 @@
+//! Batches as they are asked for and shown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::filter::SentFilter;
+use crate::page::PaginationResponse;
+use crate::progress::BatchProgress;
+use crate::tier::TierTaskInfo;
+use crate::time::Timestamp;
+
+/// Objects that one create may name or select.
+pub const BATCH_OBJECTS_PER_REQUEST_MAX: usize = 50_000;
+/// Longest batch name, in characters.
+pub const BATCH_NAME_LENGTH_MAX: usize = 256;
+/// Failed objects shown in a batch; `failed-documents` pages through all.
+pub const FAILED_OBJECTS_SHOWN_MAX: u64 = 100;
+
+/// `POST /v1/buckets/{id}/batches`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateBatchRequest {
+    /// Its name.
+    pub batch_name: Option<String>,
+    /// The objects.
+    pub object_ids: Option<Vec<String>>,
+    /// Collections it is limited to, by id or name.
+    pub collection_ids: Option<Vec<String>>,
+    /// Takes the bucket's objects that match, in place of `object_ids`.
+    pub filters: Option<SentFilter>,
+    /// Takes this many objects at most with `filters`.
+    pub limit: Option<u64>,
+    /// The user's own notes.
+    pub metadata: Option<Map<String, Value>>,
+    /// `skip`, `replace` or `force`.
+    pub dedup_strategy: Option<String>,
+    /// Whether it is submitted at once.
+    pub auto_submit: Option<bool>,
+    /// The same under an older name.
+    pub trigger_processing: Option<bool>,
+}
+
+/// `POST …/objects`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddObjectsRequest {
+    /// The objects.
+    pub object_ids: Vec<String>,
+}
+
+/// `POST …/submit`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitBatchRequest {
+    /// Limits it to these collections, by id or name.
+    pub collection_ids: Option<Vec<String>>,
+    /// Has no effect: lineage is always kept.
+    pub include_processing_history: Option<bool>,
+    /// Resources per tier: `{"1": {"memory_bytes": …}}`. Beyond the contract.
+    pub resources: Option<BTreeMap<String, ResourceOverrides>>,
+}
+
+/// What a tier may use, in place of what it would; what is left out stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceOverrides {
+    /// CPU cores; each is a worker.
+    pub num_cpus: Option<f64>,
+    /// GPUs.
+    pub num_gpus: Option<f64>,
+    /// Memory limit of each worker, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Whether it needs a GPU.
+    pub requires_gpu: Option<bool>,
+    /// A higher one is admitted first.
+    pub priority: Option<i64>,
+}
+
+/// `PATCH …/batches/{id}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatchBatchRequest {
+    /// Notes to set; a null removes the note.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// `POST …/heal`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealRequest {
+    /// `detect_stuck`, `kill_duplicates`, `sync_status`, `adopt_orphans`, `quarantine_poison` or `auto`.
+    pub action: String,
+    /// Whether only to say what would be done.
+    pub dry_run: Option<bool>,
+}
+
+/// The body of a list of batches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListBatchesRequest {
+    /// Only this bucket's, by id or name.
+    pub bucket_id: Option<String>,
+    /// Only those that feed this collection, by id or name.
+    pub collection_id: Option<String>,
+    /// Only with this status.
+    pub status: Option<String>,
+    /// Must be the namespace of the request.
+    pub namespace_id: Option<String>,
+    /// How many at most.
+    pub limit: Option<u64>,
+    /// How many to pass over.
+    pub offset: Option<u64>,
+    /// Number of the page, from one.
+    pub page: Option<u64>,
+    /// How many a page has.
+    pub page_size: Option<u64>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// A page of batches; they come without `object_ids`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListBatchesResponse {
+    /// The page.
+    pub results: Vec<BatchModel>,
+    /// How many there are in all.
+    pub total_count: u64,
+    /// Where the page stands.
+    pub pagination: PaginationResponse,
+}
+
+/// A batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchModel {
+    /// Its id.
+    pub batch_id: String,
+    /// Its name.
+    pub batch_name: Option<String>,
+    /// The tenant.
+    pub namespace_id: String,
+    /// The bucket.
+    pub bucket_id: String,
+    /// Always `BUCKET`.
+    #[serde(rename = "type")]
+    pub batch_type: String,
+    /// Where it stands.
+    pub status: String,
+    /// The same in one sentence.
+    pub status_message: Option<String>,
+    /// `healthy`, `degraded` or `failed`.
+    pub health: String,
+    /// Its objects; left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_ids: Option<Vec<String>>,
+    /// How many objects it has. Beyond the contract.
+    pub object_count: u64,
+    /// Collections it feeds.
+    pub collection_ids: Vec<String>,
+    /// Deduplication as asked for.
+    pub dedup_strategy: String,
+    /// Deduplication as done.
+    pub effective_dedup_strategy: String,
+    /// Key that made it.
+    pub submitted_by_key_id: Option<String>,
+    /// Its task, once submitted.
+    pub task_id: Option<String>,
+    /// The first tier's manifest.
+    pub manifest_key: Option<String>,
+    /// The user's own notes.
+    pub metadata: Map<String, Value>,
+    /// The first failed job's reason.
+    pub error: Option<String>,
+    /// Kind of failure.
+    pub failure_category: Option<String>,
+    /// Why it failed, in one sentence.
+    pub failure_reason: Option<String>,
+    /// Failed documents by category of error.
+    pub error_summary: Option<BTreeMap<String, u64>>,
+    /// Objects that failed, the first of them.
+    pub failed_objects: Vec<FailedObjectRecord>,
+    /// How many objects failed.
+    pub failed_object_count: u64,
+    /// Objects without an outcome after the end; none when all have one.
+    pub unaccounted_object_count: Option<u64>,
+    /// Collections by tier.
+    pub dag_tiers: Vec<Vec<String>>,
+    /// The tier that runs or would run next.
+    pub current_tier: Option<u32>,
+    /// How many tiers there are.
+    pub total_tiers: u32,
+    /// The tiers.
+    pub tier_tasks: Vec<TierTaskInfo>,
+    /// How far it is.
+    pub progress: Option<BatchProgress>,
+    /// What it waits for, if it waits.
+    pub queue_context: Option<Map<String, Value>>,
+    /// Documents written by it.
+    pub documents_written: Option<u64>,
+    /// Whether its documents can be listed.
+    pub documents_resolvable: bool,
+    /// Retries so far, of users and by itself.
+    pub retry_count: u64,
+    /// Why it was last retried.
+    pub retry_reason: Option<String>,
+    /// When it was last retried.
+    pub last_retry_at: Option<Timestamp>,
+    /// How often a lost driver or node may be replaced in a row.
+    pub max_node_death_resubmits: u32,
+    /// How often a rolling update may be followed by a new attempt in a row.
+    pub max_deploy_resubmits: u32,
+    /// How often a lost driver or node was replaced.
+    pub node_death_resubmit_count: u32,
+    /// Not used.
+    pub lifecycle: Option<String>,
+    /// Not used.
+    pub lifecycle_reason: Option<String>,
+    /// When something last moved.
+    pub last_activity_at: Option<Timestamp>,
+    /// When it is expected to end.
+    pub estimated_completion: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// When it was submitted. Beyond the contract.
+    pub submitted_at: Option<Timestamp>,
+    /// When its first job was admitted. Beyond the contract.
+    pub started_at: Option<Timestamp>,
+    /// When it ended. Beyond the contract.
+    pub completed_at: Option<Timestamp>,
+}
+
+/// An object that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedObjectRecord {
+    /// The object.
+    pub object_id: String,
+    /// Why.
+    pub error: String,
+    /// `transient`, `permanent` or `resource`.
+    pub error_type: String,
+    /// When.
+    pub timestamp: Timestamp,
+}
+
+/// `GET …/failed-documents`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedDocumentsResponse {
+    /// The batch.
+    pub batch_id: String,
+    /// The page.
+    pub failed_documents: Vec<FailedDocument>,
+    /// How many match in all.
+    pub total: u64,
+    /// How many at most.
+    pub limit: u64,
+    /// How many were passed over.
+    pub offset: u64,
+    /// Whether there are more.
+    pub has_more: bool,
+}
+
+/// A document that could not be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedDocument {
+    /// Id of the source: an object in tier 0, a document later.
+    pub document_id: String,
+    /// The same where the source is an object.
+    pub object_id: Option<String>,
+    /// The collection that lacks it.
+    pub collection_id: String,
+    /// The tier.
+    pub tier_num: u32,
+    /// The job.
+    pub ray_job_id: String,
+    /// The attempt that tried. Beyond the contract.
+    pub attempt_id: String,
+    /// The row of the job's manifest. Beyond the contract.
+    pub row: u32,
+    /// What happened.
+    pub error: String,
+    /// `transient`, `permanent` or `resource`.
+    pub error_type: String,
+    /// `dependency`, `authentication`, `validation`, `runtime`, `network` or `resource`.
+    pub error_category: String,
+    /// `loading`, `processing` or `writing`.
+    pub stage: String,
+    /// The part that failed.
+    pub component: String,
+    /// A traceback, where there is one.
+    pub traceback: Option<String>,
+    /// When.
+    pub timestamp: Timestamp,
+}
+
+/// `GET …/audit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchAudit {
+    /// The batch.
+    pub batch_id: String,
+    /// Where it stands.
+    pub status: String,
+    /// Whether every tier balances.
+    pub all_balanced: bool,
+    /// Whether rows are without an outcome after the end.
+    pub has_lost_objects: bool,
+    /// The tiers.
+    pub tiers: Vec<crate::tier::TierAuditInfo>,
+}
+
+/// The answer to a cancel of a tier or job, and to a retry of a tier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TierActionResponse {
+    /// Always `true`.
+    pub success: bool,
+    /// The batch.
+    pub batch_id: String,
+    /// The tier.
+    pub tier_num: u32,
+    /// The job, where it is about one.
+    pub ray_job_id: Option<String>,
+    /// The jobs that it is about.
+    pub ray_job_ids: Vec<String>,
+    /// The tier's status now.
+    pub status: String,
+    /// The batch's status now.
+    pub batch_status: String,
+    /// The batch's task.
+    pub task_id: Option<String>,
+    /// What it was asked to be done with. Empty for a cancel.
+    pub submission_params: Map<String, Value>,
+    /// For people.
+    pub message: String,
+}

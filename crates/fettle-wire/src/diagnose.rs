@@ -1,0 +1,284 @@
+//! What a diagnosis is told as, and a batch's logs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::batch::{BatchAudit, FailedDocument};
+use crate::progress::BatchStageTiming;
+use crate::tier::{InfrastructureDetail, SubmissionParams};
+use crate::time::Timestamp;
+
+/// Failed documents shown in a diagnosis, as in the contract.
+pub const FAILED_DOCUMENTS_SAMPLE: u64 = 10;
+/// Timeline entries shown in a diagnosis, the latest: beyond that it is a log, not an overview.
+pub const TIMELINE_SHOWN_MAX: usize = 500;
+
+/// `GET …/diagnose`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DiagnoseResponse {
+    /// The batch.
+    pub batch_id: String,
+    /// Where it stands.
+    pub status: String,
+    /// Why it failed: `infrastructure`, `timeout`, `orphaned`, `pipeline`, `validation` or `unknown`; none when nothing failed.
+    pub failure_category: Option<String>,
+    /// The same in one or two sentences.
+    pub failure_reason: Option<String>,
+    /// Where it stands and what to know about it; there always is one.
+    pub summary: String,
+    /// How sure the category is, from 0 to 1.
+    pub confidence: f64,
+    /// The finding that the category rests on; docs/failures.md has a section for each.
+    pub case: Option<String>,
+    /// What would decide it, where the evidence does not.
+    pub would_decide: Vec<String>,
+    /// What befell the infrastructure.
+    pub infrastructure_events: Vec<InfrastructureDetail>,
+    /// The tiers.
+    pub per_tier: Vec<TierDiagnosis>,
+    /// How many documents failed.
+    pub failed_document_count: u64,
+    /// The first of them.
+    pub failed_documents_sample: Vec<FailedDocument>,
+    /// What to do, for people.
+    pub recommendations: Vec<String>,
+    /// What to do, for programs: each can be sent as it stands.
+    pub recommended_actions: Vec<RecommendedAction>,
+    /// What the answer rests on.
+    pub evidence: Vec<EvidenceLine>,
+    /// Failed documents with like messages.
+    pub error_groups: Vec<ErrorGroup>,
+    /// What happened, oldest first.
+    pub timeline: Vec<TimelineLine>,
+    /// The accounting.
+    pub audit: BatchAudit,
+    /// What differs from the last good run of the same job; none is known yet.
+    pub compared_with_last_good: Option<Value>,
+}
+
+/// One tier of a diagnosis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TierDiagnosis {
+    /// Its number.
+    pub tier_num: u32,
+    /// Where it stands.
+    pub status: String,
+    /// When it was begun.
+    pub started_at: Option<Timestamp>,
+    /// When it last ended.
+    pub completed_at: Option<Timestamp>,
+    /// How long it took, or has taken.
+    pub duration_seconds: Option<f64>,
+    /// What its first job was, or will be, submitted with.
+    pub submission_params: Option<SubmissionParams>,
+    /// Requested and used.
+    pub resources: TierResources,
+    /// Busy time by stage.
+    pub stage_history: Vec<BatchStageTiming>,
+    /// The stage that takes the time.
+    pub bottleneck: Option<BottleneckInfo>,
+    /// When something last moved.
+    pub last_activity_at: Option<Timestamp>,
+    /// Its jobs.
+    pub jobs: Vec<JobDiagnosis>,
+}
+
+/// What a tier asked for and what it used.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TierResources {
+    /// What its last attempt asked for.
+    pub requested: Option<RequestedResources>,
+    /// What was seen to be used.
+    pub used: UsedResources,
+}
+
+/// What an attempt asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RequestedResources {
+    /// CPU cores; each is a worker.
+    pub num_cpus: f64,
+    /// GPUs.
+    pub num_gpus: f64,
+    /// Memory limit of each worker, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What was seen to be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct UsedResources {
+    /// Highest use of a worker, in bytes.
+    pub memory_peak_bytes: Option<u64>,
+    /// The limit that this worker had, in bytes.
+    pub memory_limit_bytes: Option<u64>,
+    /// Peak by limit.
+    pub memory_share: Option<f64>,
+}
+
+/// The stage that takes the time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BottleneckInfo {
+    /// `loading`, `processing` or `writing`.
+    pub stage: String,
+    /// Its share of all busy time, from 0 to 1.
+    pub share: f64,
+    /// What that means and what would speed it up.
+    pub meaning: String,
+}
+
+/// One job of a diagnosis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobDiagnosis {
+    /// The job.
+    pub ray_job_id: String,
+    /// The extractor's id.
+    pub extractor_id: String,
+    /// Where it stands.
+    pub status: String,
+    /// Why it ended as it did.
+    pub reason: Option<String>,
+    /// What it waits for.
+    pub waits_for: Option<String>,
+    /// Its rows, once they are known.
+    pub rows: Option<u64>,
+    /// Rows that were processed.
+    pub processed: u64,
+    /// Rows that failed.
+    pub failed: u64,
+    /// Rows that were skipped.
+    pub skipped: u64,
+    /// Its executions.
+    pub attempts: Vec<AttemptDiagnosis>,
+}
+
+/// One attempt of a diagnosis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptDiagnosis {
+    /// Its id.
+    pub attempt_id: String,
+    /// Its number, from one.
+    pub number: u32,
+    /// Where it stands.
+    pub status: String,
+    /// How it ended.
+    pub exit: Option<String>,
+    /// When its driver first reported.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The ends of its workers: how, when, with what memory.
+    pub worker_deaths: Vec<Value>,
+    /// Worker deaths that were not kept.
+    pub worker_deaths_dropped: u64,
+}
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceLine {
+    /// When it was so.
+    pub at: Option<Timestamp>,
+    /// Its tier.
+    pub tier_num: Option<u32>,
+    /// Its attempt.
+    pub attempt_id: Option<String>,
+    /// Its worker.
+    pub worker: Option<u32>,
+    /// The fact.
+    pub what: String,
+    /// Where it was read.
+    pub source: String,
+    /// What was read, as it was read.
+    pub raw: Option<String>,
+    /// The finding that it supports.
+    pub supports: String,
+}
+
+/// Failed documents with like messages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorGroup {
+    /// The tier.
+    pub tier_num: u32,
+    /// `dependency`, `authentication`, `validation`, `runtime`, `network` or `resource`.
+    pub category: String,
+    /// `transient`, `permanent` or `resource`.
+    pub error_type: String,
+    /// `loading`, `processing` or `writing`.
+    pub stage: String,
+    /// The part that failed.
+    pub component: String,
+    /// The message without what differs.
+    pub fingerprint: String,
+    /// How many.
+    pub count: u64,
+    /// Whether `count` is all there are.
+    pub is_exact: bool,
+    /// The first message.
+    pub example: String,
+    /// Its document or object.
+    pub example_document_id: String,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimelineLine {
+    /// When.
+    pub at: Timestamp,
+    /// What kind.
+    pub kind: String,
+    /// In one sentence.
+    pub message: String,
+    /// The tier.
+    pub tier_num: Option<u32>,
+    /// The job.
+    pub ray_job_id: Option<String>,
+    /// The attempt.
+    pub attempt_id: Option<String>,
+}
+
+/// A call that would mend something, as it can be sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecommendedAction {
+    /// HTTP method.
+    pub method: String,
+    /// Path, from `/v1/`.
+    pub path: String,
+    /// Body; empty for none.
+    pub body: Map<String, Value>,
+    /// Why.
+    pub reason: String,
+    /// What should happen then.
+    pub expected_effect: String,
+    /// How sure it is to help, from 0 to 1.
+    pub confidence: f64,
+}
+
+/// `GET …/logs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchLogs {
+    /// The batch.
+    pub batch_id: String,
+    /// The logs, in order of tier, job and attempt.
+    pub logs: Vec<LogText>,
+    /// The most bytes that are shown of the end of each.
+    pub tail_bytes: u64,
+}
+
+/// The end of one log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogText {
+    /// The tier.
+    pub tier_num: u32,
+    /// The job.
+    pub ray_job_id: String,
+    /// The attempt.
+    pub attempt_id: String,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// `driver`, or `worker-N`.
+    pub log: String,
+    /// Its end.
+    pub text: String,
+    /// How long it is in all, in bytes.
+    pub total_bytes: u64,
+    /// Whether its beginning is left out.
+    pub is_cut: bool,
+}

@@ -1,0 +1,64 @@
+//! Feature extractors and plugins.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::time::Timestamp;
+
+/// An extractor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureExtractorResponse {
+    /// Name.
+    pub feature_extractor_name: String,
+    /// Version.
+    pub version: String,
+    /// `name_version`.
+    pub feature_extractor_id: String,
+    /// What it does.
+    pub description: String,
+    /// Name of an icon.
+    pub icon: String,
+    /// `builtin` or `custom`.
+    pub source: String,
+    /// What can be mapped to its inputs.
+    pub input_schema: Value,
+    /// Fields of its documents.
+    pub output_schema: Value,
+    /// Its parameters.
+    pub parameter_schema: Value,
+    /// Types that it reads.
+    pub supported_input_types: Vec<String>,
+    /// How many of each input.
+    pub max_inputs: Map<String, Value>,
+    /// Parameters when none are given.
+    pub default_parameters: Map<String, Value>,
+    /// Its vectors.
+    pub required_vector_indexes: Vec<Value>,
+    /// None are needed.
+    pub required_payload_indexes: Vec<Value>,
+    /// `batch`.
+    pub capabilities: Vec<String>,
+}
+
+/// A registered plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginResponse {
+    /// Its id.
+    pub plugin_id: String,
+    /// Name.
+    pub plugin_name: String,
+    /// Version.
+    pub version: String,
+    /// `name_version`, the id of the extractor that it is.
+    pub feature_extractor_id: String,
+    /// What it does.
+    pub description: String,
+    /// Its manifest.
+    pub manifest: Value,
+    /// Blake3 of its archive.
+    pub archive_hash: String,
+    /// Requirements of its environment.
+    pub requirements: Vec<String>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}

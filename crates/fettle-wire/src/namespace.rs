@@ -1,0 +1,77 @@
+//! Namespaces.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::time::Timestamp;
+
+/// `POST /v1/namespaces`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateNamespaceRequest {
+    /// Its name.
+    pub namespace_name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Only `managed` exists.
+    pub mode: Option<String>,
+    /// Only `standard` exists.
+    pub namespace_type: Option<String>,
+    /// Extractors that will be used; every namespace has all of them, so this is only checked.
+    pub feature_extractors: Option<Vec<NamedExtractor>>,
+}
+
+/// An extractor by name and version.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedExtractor {
+    /// Name.
+    pub feature_extractor_name: String,
+    /// Version.
+    pub version: String,
+    /// Parameters.
+    pub params: Option<Map<String, Value>>,
+}
+
+/// `PATCH /v1/namespaces/{id}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatchNamespaceRequest {
+    /// A new name.
+    pub namespace_name: Option<String>,
+    /// A new description.
+    pub description: Option<String>,
+}
+
+/// A namespace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamespaceModel {
+    /// Always `namespace`.
+    pub object: String,
+    /// Its id.
+    pub namespace_id: String,
+    /// Its name.
+    pub namespace_name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Always `managed`.
+    pub mode: String,
+    /// Always `standard`.
+    pub namespace_type: String,
+    /// Always `true`: a namespace is ready once it exists.
+    pub namespace_ready: bool,
+    /// How many buckets it has.
+    pub bucket_count: Option<u64>,
+    /// How many collections it has.
+    pub collection_count: Option<u64>,
+    /// How many objects its buckets have.
+    pub object_count: Option<u64>,
+    /// How many documents its collections have.
+    pub document_count: Option<u64>,
+    /// Whether `document_count` counts all collections.
+    pub document_count_complete: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}

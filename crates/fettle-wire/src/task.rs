@@ -1,0 +1,125 @@
+//! Tasks and health.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::page::PageQuery;
+
+/// A long operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskResponse {
+    /// Its id.
+    pub task_id: String,
+    /// Its type.
+    pub task_type: String,
+    /// Where it stands.
+    pub status: String,
+    /// Ids of what it works on.
+    pub inputs: Vec<String>,
+    /// Ids of what it makes.
+    pub outputs: Vec<String>,
+    /// More about it.
+    pub additional_data: Map<String, Value>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// What a cancel did.
+    pub cancellation: Option<CancellationOutcome>,
+    /// Its place among what waits for capacity, from one.
+    pub queue_position: Option<u64>,
+}
+
+/// What a cancel did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancellationOutcome {
+    /// Jobs that were asked to stop.
+    pub ray_jobs_requested: u64,
+    /// Jobs that take the request.
+    pub ray_jobs_accepted: u64,
+    /// Jobs that do not.
+    pub ray_jobs_refused: u64,
+}
+
+/// `POST /v1/tasks/list`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListTasksRequest {
+    /// Only of this type.
+    pub task_type: Option<String>,
+    /// Only with this status.
+    pub status: Option<String>,
+    /// Part of the id.
+    pub search: Option<String>,
+    /// How many at most.
+    pub limit: Option<u64>,
+    /// How many to pass over.
+    pub offset: Option<u64>,
+    /// Number of the page, from one.
+    pub page: Option<u64>,
+    /// How many a page has.
+    pub page_size: Option<u64>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl ListTasksRequest {
+    /// The paging that it asks for.
+    #[must_use]
+    pub fn page(&self) -> PageQuery {
+        PageQuery {
+            limit: self.limit,
+            offset: self.offset,
+            page: self.page,
+            page_size: self.page_size,
+            cursor: self.cursor.clone(),
+            search: self.search.clone(),
+            ..PageQuery::default()
+        }
+    }
+}
+
+/// Health.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthCheckResponse {
+    /// `OK` or `DEGRADED`.
+    pub status: String,
+    /// What works.
+    pub data: HealthServiceStatus,
+    /// Why something does not.
+    pub errors: HealthServiceErrors,
+    /// Version and backend.
+    pub meta: Map<String, Value>,
+}
+
+/// What works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthServiceStatus {
+    /// There is no cache, so it works.
+    pub cache: bool,
+    /// The backend has capacity.
+    pub inference: bool,
+    /// The state database answers.
+    pub metadata: bool,
+    /// The blob store answers.
+    pub object_storage: bool,
+    /// The control loop takes work.
+    pub task_queue: bool,
+    /// The document index answers.
+    pub vector_store: bool,
+}
+
+/// Why something does not work.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthServiceErrors {
+    /// The state database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+    /// The blob store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_storage: Option<String>,
+    /// The document index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector_store: Option<String>,
+    /// The backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inference: Option<String>,
+}

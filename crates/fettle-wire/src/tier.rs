@@ -1,0 +1,224 @@
+//! Tiers and jobs of a batch as they are shown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::time::Timestamp;
+
+/// A tier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TierTaskInfo {
+    /// Its number, from zero.
+    pub tier_num: u32,
+    /// The batch's task.
+    pub task_id: Option<String>,
+    /// Where it stands.
+    pub status: String,
+    /// Collections it feeds.
+    pub collection_ids: Vec<String>,
+    /// `bucket` or `collection`.
+    pub source_type: String,
+    /// Collections it reads.
+    pub source_collection_ids: Vec<String>,
+    /// Its jobs.
+    pub extractor_jobs: Vec<ExtractorJobInfo>,
+    /// The first job.
+    pub ray_job_id: Option<String>,
+    /// Where the first job's last attempt stands.
+    pub ray_job_status: Option<String>,
+    /// When the first job's last attempt began.
+    pub ray_job_started_at: Option<Timestamp>,
+    /// When the first job's last attempt ended.
+    pub ray_job_completed_at: Option<Timestamp>,
+    /// Whether a job needs a GPU.
+    pub requires_gpu: bool,
+    /// When it was begun.
+    pub started_at: Option<Timestamp>,
+    /// When it last ended.
+    pub completed_at: Option<Timestamp>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<f64>,
+    /// Rows, once they are known.
+    pub source_documents_fetched: Option<u64>,
+    /// Rows handed to the extractors.
+    pub documents_submitted_to_engine: Option<u64>,
+    /// Documents written.
+    pub documents_written: Option<u64>,
+    /// Why jobs failed.
+    pub errors: Vec<BatchErrorDetail>,
+    /// Failed documents by category of error.
+    pub error_summary: Option<BTreeMap<String, u64>>,
+    /// Stage timing and bottleneck.
+    pub performance: Option<Map<String, Value>>,
+    /// What befell the infrastructure.
+    pub infrastructure_events: Vec<InfrastructureDetail>,
+    /// What the first job was, or will be, submitted with.
+    pub submission_params: Option<SubmissionParams>,
+    /// Its accounting.
+    pub audit: TierAuditInfo,
+    /// When something last moved.
+    pub last_activity_at: Option<Timestamp>,
+}
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExtractorJobInfo {
+    /// The extractor's name.
+    pub extractor_type: String,
+    /// The extractor's id.
+    pub extractor_id: String,
+    /// The job.
+    pub ray_job_id: String,
+    /// Where its last attempt stands.
+    pub ray_job_status: Option<String>,
+    /// Collections it writes to.
+    pub collection_ids: Vec<String>,
+    /// Where it stands.
+    pub status: String,
+    /// `local` or `ray`.
+    pub execution_mode: Option<String>,
+    /// When it was begun.
+    pub started_at: Option<Timestamp>,
+    /// When it last ended.
+    pub completed_at: Option<Timestamp>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<f64>,
+    /// Documents written.
+    pub documents_written: Option<u64>,
+    /// Rows that were skipped.
+    pub documents_skipped: Option<u64>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The same with its kind.
+    pub errors: Vec<BatchErrorDetail>,
+    /// What it was, or will be, submitted with.
+    pub submission_params: Option<SubmissionParams>,
+    /// When something last moved.
+    pub last_activity_at: Option<Timestamp>,
+    /// Its executions. Beyond the contract.
+    pub attempts: Vec<AttemptInfo>,
+}
+
+/// An execution of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptInfo {
+    /// Its id; the submission id on the backend.
+    pub attempt_id: String,
+    /// Its number, from one.
+    pub number: u32,
+    /// Where it stands.
+    pub status: String,
+    /// Why it was made.
+    pub cause: String,
+    /// How it ended.
+    pub exit: Option<String>,
+    /// When it was planned.
+    pub planned_at: Timestamp,
+    /// When its driver first reported.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its memory limit a worker, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What an attempt was submitted with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubmissionParams {
+    /// Command line.
+    pub entrypoint: Option<String>,
+    /// `local` or `ray`.
+    pub deployment_mode: Option<String>,
+    /// Whether it needs a GPU.
+    pub requires_gpu: bool,
+    /// CPU cores; each is a worker.
+    pub num_cpus: f64,
+    /// GPUs.
+    pub num_gpus: f64,
+    /// Memory limit of each worker, in bytes.
+    pub memory_bytes: u64,
+    /// A higher one is admitted first.
+    pub priority: i32,
+    /// Plugin archives.
+    pub plugin_archives: Vec<String>,
+    /// Plugin requirements.
+    pub plugin_dependencies: Vec<String>,
+    /// Extractor's name.
+    pub extractor_name: String,
+    /// Extractor's version.
+    pub extractor_version: String,
+    /// Names of environment variables.
+    pub env_vars_keys: Vec<String>,
+    /// The job's input rows.
+    pub manifest_key: Option<String>,
+    /// When; none before the first attempt.
+    pub submitted_at: Option<Timestamp>,
+}
+
+/// An error of a job or of documents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchErrorDetail {
+    /// Category: `runtime`, `resource`, …
+    pub error_type: String,
+    /// What happened.
+    pub message: String,
+    /// The part that failed.
+    pub component: Option<String>,
+    /// `loading`, `processing` or `writing`.
+    pub stage: Option<String>,
+    /// How many documents it is about.
+    pub affected_count: u64,
+    /// The first of them.
+    pub affected_document_ids: Vec<String>,
+    /// When.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// What befell the infrastructure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InfrastructureDetail {
+    /// `oom`, `preemption`, `node_failure`, `ray_bug`, `rolling_update` or `unknown`.
+    pub event_type: String,
+    /// When it was detected.
+    pub detected_at: Option<Timestamp>,
+    /// What was read, as it was read.
+    pub raw_signal: Option<String>,
+    /// Host name of the node.
+    pub node_id: Option<String>,
+    /// Not used without Kubernetes.
+    pub pod_name: Option<String>,
+    /// The tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier_num: Option<u32>,
+    /// The job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ray_job_id: Option<String>,
+    /// The attempt's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+}
+
+/// A tier's accounting: submitted = processed + failed + skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierAuditInfo {
+    /// Its number, from zero.
+    pub tier_num: u32,
+    /// Its rows, once they are known.
+    pub submitted: Option<u64>,
+    /// Rows that were processed.
+    pub processed: u64,
+    /// Rows that failed.
+    pub failed: u64,
+    /// Rows that were skipped.
+    pub skipped: u64,
+    /// Rows without an outcome after the end.
+    pub lost: u64,
+    /// Whether the sum holds.
+    pub balanced: bool,
+    /// `confirmed`: outcomes are durable before they count.
+    pub durability: String,
+    /// For people.
+    pub notes: Vec<String>,
+}
