@@ -8,6 +8,7 @@
 
 pub mod bottleneck;
 pub mod case;
+pub mod classify;
 mod diagnose;
 mod engine;
 pub mod facts;
@@ -21,6 +22,9 @@ mod signals;
 mod words;
 
 pub use case::{Case, CaseKind, Standing};
+pub use classify::{
+    FailureText, RuleFileError, RuleReport, RuleSet, TextVerdict, check_rules, classify,
+};
 pub use diagnose::diagnose;
 pub use engine::memory::advice::{MemoryAdvice, MemoryNeed, advise};
 pub use facts::{
