@@ -1,0 +1,164 @@
+//! Texts that mislead: what they must not be read as.
+//!
+//! Owns one test for each kind of trap. The texts here are our own.
+
+use fettle_diagnose::{FailureText, TextVerdict, classify};
+
+fn read(text: &str, exit_code: Option<i32>, backend: &str) -> TextVerdict {
+    classify(&FailureText {
+        text,
+        exit_code,
+        backend: Some(backend),
+    })
+}
+
+fn check(text: &str, exit_code: Option<i32>, backend: &str, expected: &str) -> TextVerdict {
+    let verdict = read(text, exit_code, backend);
+    let event = verdict.event.map_or("none", |event| event.as_str());
+    let found = format!("{}/{event}", verdict.category.as_str());
+    assert_eq!(found, expected, "{text}\n{verdict:?}");
+    verdict
+}
+
+#[test]
+fn a_list_of_possible_causes_is_no_cause() {
+    check(
+        "Worker exits. Some common causes include: (1) the OOM killer, (2) spot preemption, or (3) SIGSEGV.\nThe worker died unexpectedly while executing this task.",
+        None,
+        "ray",
+        "infrastructure/unknown",
+    );
+}
+
+#[test]
+fn the_word_memory_is_no_lack_of_memory() {
+    check(
+        "memory in use 3.2 GiB of 8 GiB\nRuntimeError: CUDA error: an illegal memory access was encountered",
+        Some(1),
+        "local",
+        "pipeline/none",
+    );
+    check(
+        "pool: memory limit is 8 GiB, in use 3 GiB",
+        None,
+        "local",
+        "unknown/none",
+    );
+}
+
+#[test]
+fn a_cancelled_state_after_an_oom_kill_is_the_consequence() {
+    check(
+        "slurmstepd: error: Detected 3 oom_kill events in StepId=7.0.\nslurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 ***",
+        None,
+        "slurm",
+        "infrastructure/oom",
+    );
+}
+
+#[test]
+fn a_run_that_recovered_did_not_fail() {
+    let verdict = check(
+        "ERROR upload: Connection reset by peer\nINFO upload: retry 2 succeeded\nINFO job completed successfully",
+        Some(0),
+        "local",
+        "unknown/none",
+    );
+    assert_eq!(
+        verdict.root_cause_line.as_deref(),
+        Some("ERROR upload: Connection reset by peer")
+    );
+}
+
+#[test]
+fn success_words_do_not_undo_a_failing_status() {
+    check(
+        "ValueError: Vector dimension error: expected dim: 3, got 4\nINFO cleanup job completed successfully",
+        Some(1),
+        "local",
+        "pipeline/none",
+    );
+}
+
+#[test]
+fn the_first_error_beats_the_louder_last_one() {
+    let verdict = check(
+        "OSError: [Errno 28] No space left on device\n\nDuring handling of the above exception, another exception occurred:\n\nRuntimeError: could not save checkpoint\nworker exited with code 1",
+        Some(1),
+        "local",
+        "infrastructure/unknown",
+    );
+    assert!(
+        verdict
+            .root_cause_line
+            .expect("a line")
+            .contains("Errno 28")
+    );
+}
+
+#[test]
+fn the_innermost_java_cause_comes_first() {
+    let verdict = read(
+        "java.io.IOException: Connection reset\n\tat a.B.c(B.java:1)\nCaused by: java.net.SocketException: Broken pipe\n\tat d.E.f(E.java:2)\n\t... 3 more",
+        None,
+        "spark",
+    );
+    assert!(
+        verdict
+            .root_cause_line
+            .expect("a line")
+            .starts_with("Caused by")
+    );
+}
+
+#[test]
+fn lines_about_others_do_not_decide_over_the_jobs_own() {
+    let others = "(raylet) 3 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed\n(autoscaler +9s) Error: No available node types can fulfill resource request {'GPU': 1.0}\n";
+    let own = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'x'";
+    check(&format!("{others}{own}"), Some(1), "ray", "pipeline/none");
+    let alone = check(others, None, "ray", "infrastructure/oom");
+    assert!(alone.confidence <= 0.7, "it may speak of others");
+}
+
+#[test]
+fn program_text_in_a_traceback_is_no_message() {
+    let verdict = check(
+        "Traceback (most recent call last):\n  File \"/app/a.py\", line 3, in run\n    raise TimeLimitExceeded('out of memory')\nKeyError: 'speed'",
+        Some(1),
+        "local",
+        "pipeline/none",
+    );
+    assert_eq!(
+        verdict.root_cause_line.as_deref(),
+        Some("KeyError: 'speed'")
+    );
+}
+
+#[test]
+fn exit_137_alone_is_not_called_out_of_memory() {
+    let verdict = check(
+        "epoch 3 loss 0.2",
+        Some(137),
+        "local",
+        "infrastructure/unknown",
+    );
+    assert!(verdict.confidence < 0.8);
+}
+
+#[test]
+fn nothing_to_go_on_is_unknown() {
+    for text in [
+        "",
+        "\n\n",
+        "hello",
+        "\u{1b}[",
+        "\u{0}\u{1}",
+        "ü(",
+        "(",
+        "[rank",
+        ")]}",
+    ] {
+        let verdict = check(text, None, "local", "unknown/none");
+        assert!(verdict.confidence < 0.5, "{text:?}");
+    }
+}
