@@ -3,6 +3,7 @@
 //! Owns names, defaults and help texts; `docs/settings.md` is made from it. It must not carry anything out.
 
 mod batch;
+mod classify;
 mod serve;
 mod size;
 mod work;
@@ -13,6 +14,7 @@ pub use batch::{
     AuditArgs, BatchCommand, CancelArgs, DiagnoseArgs, FailedArgs, GetArgs, ListArgs, LogsArgs,
     RetryArgs, WatchArgs,
 };
+pub use classify::{ClassifyArgs, RulesCommand};
 pub use serve::{DoctorArgs, InternalArgs, LogFormat, ServeArgs};
 pub use size::MemorySize;
 pub use work::{DemoArgs, PluginAddArgs, PluginCommand, RunArgs};
@@ -106,6 +108,11 @@ pub enum Command {
     /// Look at batches and act on them
     #[command(subcommand)]
     Batch(BatchCommand),
+    /// Say what a failure text means; needs no server
+    Classify(ClassifyArgs),
+    /// Look at classification rules
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Register and list plugins
     #[command(subcommand)]
     Plugin(PluginCommand),

@@ -24,8 +24,8 @@ mod stop;
 mod text;
 
 pub use args::{
-    Cli, Command, DoctorArgs, GlobalArgs, InternalArgs, LogFormat, MemorySize, ServeArgs,
-    VARIABLES, command,
+    ClassifyArgs, Cli, Command, DoctorArgs, GlobalArgs, InternalArgs, LogFormat, MemorySize,
+    RulesCommand, ServeArgs, VARIABLES, command,
 };
 pub use error::CliError;
 pub use exit::Code;

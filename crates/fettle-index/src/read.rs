@@ -118,8 +118,7 @@ pub(crate) fn search(
     let mut asked = if filter.is_some() {
         limit
             .saturating_mul(OVERFETCH)
-            .max(PAGE_MAX)
-            .min(SEARCH_CANDIDATES_MAX)
+            .clamp(PAGE_MAX, SEARCH_CANDIDATES_MAX)
     } else {
         limit
     };

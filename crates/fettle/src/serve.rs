@@ -27,7 +27,9 @@ const SECRET_FILE: &str = "secret";
 /// Runs the server until SIGTERM or SIGINT.
 pub(crate) fn run(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()> {
     logging::start(args.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(args, chosen_key))
 }
 
@@ -68,8 +70,12 @@ fn make_data_dir(given: &Path) -> anyhow::Result<PathBuf> {
     let mut builder = std::fs::DirBuilder::new();
     // State and logs hold what users sent: nobody else's business.
     builder.recursive(true).mode(0o700);
-    builder.create(given).with_context(|| format!("failed to make {}", given.display()))?;
-    given.canonicalize().with_context(|| format!("failed to find {}", given.display()))
+    builder
+        .create(given)
+        .with_context(|| format!("failed to make {}", given.display()))?;
+    given
+        .canonicalize()
+        .with_context(|| format!("failed to find {}", given.display()))
 }
 
 fn refuse_to_expose_the_default_key(listen: &SocketAddr, is_default: bool) -> anyhow::Result<()> {
@@ -118,7 +124,9 @@ fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<Contro
             private_hosts: args.allow_private_host.clone(),
         },
         default_resources: ControlConfig::standard_resources(),
-        row_timeout_ms: args.row_timeout.map(|seconds| seconds.saturating_mul(1_000)),
+        row_timeout_ms: args
+            .row_timeout
+            .map(|seconds| seconds.saturating_mul(1_000)),
         token_secret: secret(&data_dir.join(SECRET_FILE))?,
     })
 }
@@ -126,10 +134,14 @@ fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<Contro
 /// The secret behind attempt tokens; it outlives restarts, so that drivers stay known.
 fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
     if path.exists() {
-        let kept = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+        let kept =
+            std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
         let length = kept.len();
         return kept.try_into().map_err(|_| {
-            anyhow::anyhow!("{} holds {length} bytes and not 32; restore it from a copy", path.display())
+            anyhow::anyhow!(
+                "{} holds {length} bytes and not 32; restore it from a copy",
+                path.display()
+            )
         });
     }
     let mut secret = [0; 32];

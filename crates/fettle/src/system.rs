@@ -10,7 +10,9 @@ pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixMillis {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
@@ -21,7 +23,8 @@ pub(crate) struct SystemEntropy;
 impl Entropy for SystemEntropy {
     fn bytes15(&self) -> [u8; 15] {
         let mut bytes = [0; 15];
-        getrandom::fill(&mut bytes).expect("the kernel's generator does not fail once it is seeded");
+        getrandom::fill(&mut bytes)
+            .expect("the kernel's generator does not fail once it is seeded");
         bytes
     }
 }

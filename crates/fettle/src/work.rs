@@ -55,7 +55,12 @@ fn check_model(dir: Option<&Path>) -> Check {
         return Check::ok("model", dir.display().to_string());
     }
     let found = format!("{} lacks {}", dir.display(), missing.join(", "));
-    Check::advise("model", CheckLevel::Fail, found, "get the model's safetensors files into that folder")
+    Check::advise(
+        "model",
+        CheckLevel::Fail,
+        found,
+        "get the model's safetensors files into that folder",
+    )
 }
 
 fn print(report: &DoctorReport) {
@@ -83,9 +88,10 @@ struct JobArgs {
 pub(crate) fn driver(arguments: &[OsString]) -> ExitCode {
     logging::start(LogFormat::Json);
     match JobArgs::try_parse_from(arguments) {
-        Ok(JobArgs { spec }) => {
-            ExitCode::from(fettle_worker::driver_main(&DriverArgs { spec, worker_program: None }))
-        }
+        Ok(JobArgs { spec }) => ExitCode::from(fettle_worker::driver_main(&DriverArgs {
+            spec,
+            worker_program: None,
+        })),
         Err(error) => usage(&error),
     }
 }
@@ -112,12 +118,28 @@ pub(crate) fn worker(arguments: &[OsString]) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let WorkerCli { attempt_dir, worker, cgroup, memory_limit_bytes, parent_pid } = cli;
-    let seat = WorkerSeat { cgroup, memory_limit_bytes, parent_pid };
-    ExitCode::from(fettle_worker::worker_main(&WorkerArgs { attempt_dir, worker, seat }))
+    let WorkerCli {
+        attempt_dir,
+        worker,
+        cgroup,
+        memory_limit_bytes,
+        parent_pid,
+    } = cli;
+    let seat = WorkerSeat {
+        cgroup,
+        memory_limit_bytes,
+        parent_pid,
+    };
+    ExitCode::from(fettle_worker::worker_main(&WorkerArgs {
+        attempt_dir,
+        worker,
+        seat,
+    }))
 }
 
 fn usage(error: &clap::Error) -> ExitCode {
-    complain(&format!("error: this command is started by `fettle serve`: {error}"));
+    complain(&format!(
+        "error: this command is started by `fettle serve`: {error}"
+    ));
     ExitCode::from(Code::Usage.number())
 }

@@ -1,7 +1,13 @@
 //! The binary as its users have it: real processes, real kills, real files.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
-#![expect(unreachable_pub, reason = "the modules of a test share what a library would export")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should panic where it stands"
+)]
+#![expect(
+    unreachable_pub,
+    reason = "the modules of a test share what a library would export"
+)]
 
 #[path = "e2e/server.rs"]
 mod server;
@@ -14,3 +20,5 @@ mod healing;
 mod kills;
 #[path = "e2e/memory.rs"]
 mod memory;
+#[path = "e2e/plugins.rs"]
+mod plugins;

@@ -58,12 +58,12 @@ impl Kind {
         }
     }
 
-    /// Average size that is aimed at, in bytes. The sentence model reads about 8 KiB of text a second and core, and all of it is
+    /// Average size that is aimed at, in bytes. The sentence model reads about 4 KiB of text a second and core, and all of it is
     /// to be embedded within a minute on two cores; most of an HTML file is not text.
     fn average_bytes(self) -> u64 {
         match self {
-            Self::Text | Self::Source => 700,
-            Self::Html => 3_000,
+            Self::Text | Self::Source => 450,
+            Self::Html => 1_500,
             Self::Image => 512 << 10,
         }
     }
@@ -71,9 +71,9 @@ impl Kind {
     /// How many of `all` files are of this kind.
     fn quota(self, all: usize) -> usize {
         match self {
-            Self::Image => all / 4,
+            Self::Image => all / 3,
             Self::Html => all / 4,
-            Self::Text => all - 2 * (all / 4),
+            Self::Text => all - all / 3 - all / 4,
             Self::Source => 0,
         }
     }
@@ -361,7 +361,7 @@ mod tests {
         };
         let picked = choose();
         assert_eq!(picked.files, choose().files);
-        assert_eq!(picked.counts(), [("text", 12), ("HTML", 6), ("image", 6)]);
+        assert_eq!(picked.counts(), [("text", 10), ("HTML", 6), ("image", 8)]);
     }
 
     #[test]
@@ -378,7 +378,7 @@ mod tests {
         let mut candidates = Candidates::new(80);
         candidates.all.extend((0..200).map(|index| {
             let shown = format!("/x/{index}.md");
-            let size_bytes = if index % 2 == 0 { 8_000 } else { 500 };
+            let size_bytes = if index % 2 == 0 { 8_000 } else { 400 };
             let file = File {
                 path: shown.clone().into(),
                 shown,

@@ -1,5 +1,6 @@
 //! The steps of the story: what is called, what is shown, what must hold.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fettle_wire::batch::{BatchAudit, BatchModel, ListBatchesResponse};
@@ -246,23 +247,27 @@ async fn sentence(connection: &Connection, collection: &str) -> Result<(String, 
         .post_query(&path, &json!({ "limit": SENTENCE_CANDIDATES }))
         .await?;
     let documents = list(&answer, "results");
-    let longest = documents
+    let best = documents
         .iter()
         .filter(|document| whole(document, "chunk_count").unwrap_or(1) <= 3)
-        .max_by_key(|document| {
-            maybe(document, "text")
-                .split_whitespace()
-                .filter(|word| word.len() > 3)
-                .count()
-        })
+        .max_by_key(|document| prose(maybe(document, "text")))
         .or_else(|| documents.first())
         .ok_or_else(|| CliError::Claim {
             claim: "tier 1 has no documents".to_owned(),
         })?;
-    let words: Vec<&str> = maybe(longest, "text").split_whitespace().collect();
+    let words: Vec<&str> = maybe(best, "text").split_whitespace().collect();
     let middle = words.len() / 3;
     let sentence = words[middle..words.len().min(middle + 20)].join(" ");
-    Ok((sentence, maybe(longest, "path").to_owned()))
+    Ok((sentence, maybe(best, "path").to_owned()))
+}
+
+/// How much of a text is running prose: its lower-case words, each counted once.
+fn prose(text: &str) -> usize {
+    let words = text.split_whitespace().filter(|word| word.len() > 3);
+    words
+        .filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+        .collect::<BTreeSet<_>>()
+        .len()
 }
 
 /// Jobs outlive their server on purpose; those of a demo that failed are of no use.

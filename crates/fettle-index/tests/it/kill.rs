@@ -15,7 +15,7 @@ use serde_json::json;
 const ROOT: &str = "FETTLE_INDEX_KILL_ROOT";
 const ROUND: &str = "FETTLE_INDEX_KILL_ROUND";
 /// Kills with different timing.
-const ROUNDS: u64 = 60;
+const ROUNDS: u64 = 6;
 /// Callers that write at once in the child.
 const WRITERS: u64 = 4;
 
@@ -76,11 +76,12 @@ fn run_and_kill(root: &Path, round: u64) -> String {
 }
 
 async fn write_until_killed(root: &Path, round: u64) -> ! {
-    let small = Limits {
-        log_files_max: 0,
+    // Without any log files the shard is opened again after every group, so kills hit that too.
+    let limits = Limits {
+        log_files_max: if round.is_multiple_of(2) { 0 } else { 2 },
         ..limits()
     };
-    let index = Arc::new(EdgeIndex::open_with(root, small).unwrap());
+    let index = Arc::new(EdgeIndex::open_with(root, limits).unwrap());
     let (ns, col) = (namespace(), collection("a"));
     index.ensure(&ns, &col, &[spec("text", 16)]).await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
@@ -115,7 +116,11 @@ async fn upsert(index: &EdgeIndex, numbers: &[u64], version: u64) {
     say("begin", numbers, Some(version));
     let documents = numbers.iter().map(|number| {
         // Some documents are large, so that log files fill and kills hit their change.
-        let text = "word ".repeat(if number % 10 == 0 { 100_000 } else { 50 });
+        let text = "word ".repeat(if number.is_multiple_of(10) {
+            100_000
+        } else {
+            50
+        });
         let mut document = document(
             number,
             json!({"version": version, "number": number, "text": text}),

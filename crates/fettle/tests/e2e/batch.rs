@@ -22,11 +22,18 @@ fn rows_that_cannot_be_read_fail_alone() {
     let path = format!("/v1/buckets/{bucket}/batches/{batch}");
     let audit = server.get(&format!("{path}/audit"));
     let tier = &audit["tiers"][0];
-    assert_eq!((&tier["submitted"], &tier["processed"], &tier["failed"]), (&json!(32), &json!(30), &json!(2)));
+    assert_eq!(
+        (&tier["submitted"], &tier["processed"], &tier["failed"]),
+        (&json!(32), &json!(30), &json!(2))
+    );
     let failed = server.get(&format!("{path}/failed-documents"));
     assert!(failed.to_string().contains("missing.txt"), "{failed:#}");
     let stages = &ended["progress"]["stage_history"];
-    let names: Vec<&str> =
-        stages.as_array().unwrap().iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = stages
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["loading", "processing", "writing"], "{stages}");
 }

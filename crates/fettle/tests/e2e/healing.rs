@@ -10,10 +10,17 @@ fn a_cancelled_batch_leaves_no_process_and_keeps_its_documents() {
     let files = text_files(&dir.path().join("files"), 2_000);
     let server = Server::start(&dir.path().join("data"), dir.path(), &[]);
     let bucket = server.bucket("b");
-    let collection = server.collection("lines", &bucket, "text_extractor", json!({"embedding": "lexical"}));
+    let collection = server.collection(
+        "lines",
+        &bucket,
+        "text_extractor",
+        json!({"embedding": "lexical"}),
+    );
     let objects = server.objects(&bucket, &files);
     let batch = server.submit(&bucket, &objects, json!({}));
-    wait("a worker runs", || (!workers(server.data_dir()).is_empty()).then_some(()));
+    wait("a worker runs", || {
+        (!workers(server.data_dir()).is_empty()).then_some(())
+    });
     let path = format!("/v1/buckets/{bucket}/batches/{batch}");
     let task = server.post(&format!("{path}/cancel?reason=enough"), json!({}));
     assert!(text(&task["task_id"]).starts_with("task_"), "{task}");
@@ -24,8 +31,14 @@ fn a_cancelled_batch_leaves_no_process_and_keeps_its_documents() {
     let audit = server.get(&format!("{path}/audit"));
     let processed = audit["tiers"][0]["processed"].as_u64().unwrap();
     let count = server.get(&format!("/v1/collections/{collection}/documents/count"));
-    assert!(count.to_string().contains(&processed.to_string()), "{processed} rows, {count}");
+    assert!(
+        count.to_string().contains(&processed.to_string()),
+        "{processed} rows, {count}"
+    );
     let (status, answer) = server.try_call("POST", &format!("{path}/cancel"), Some(json!({})));
     assert_eq!(status, 409, "{answer}");
-    assert!(answer.to_string().contains("CANCELED"), "the present state is not named: {answer}");
+    assert!(
+        answer.to_string().contains("CANCELED"),
+        "the present state is not named: {answer}"
+    );
 }

@@ -9,7 +9,9 @@ const FILES: usize = 2_000;
 
 /// Rows with an outcome so far.
 fn finished(server: &Server, batch: &str) -> u64 {
-    server.batch(batch)["progress"]["processed"].as_u64().unwrap_or(0)
+    server.batch(batch)["progress"]["processed"]
+        .as_u64()
+        .unwrap_or(0)
 }
 
 fn is_over(server: &Server, batch: &str) -> bool {
@@ -56,9 +58,14 @@ fn every_object_has_one_document(server: &Server, collection: &str) {
     let mut cursor = Value::Null;
     loop {
         let body = json!({"limit": 1000, "cursor": cursor});
-        let page = server.post(&format!("/v1/collections/{collection}/documents/list"), body);
+        let page = server.post(
+            &format!("/v1/collections/{collection}/documents/list"),
+            body,
+        );
         for document in page["results"].as_array().unwrap() {
-            let root = document["_internal"]["lineage"]["root_object_id"].as_str().unwrap();
+            let root = document["_internal"]["lineage"]["root_object_id"]
+                .as_str()
+                .unwrap();
             assert!(seen.insert(root.to_owned()), "two documents of {root}");
         }
         cursor = page["pagination"]["next_cursor"].clone();
@@ -73,8 +80,12 @@ fn begin(dir: &std::path::Path) -> (Server, String, String, String) {
     let files = text_files(&dir.join("files"), FILES);
     let server = Server::start(&dir.join("data"), dir, &[]);
     let bucket = server.bucket("shots");
-    let collection =
-        server.collection("lines", &bucket, "text_extractor", json!({"embedding": "lexical"}));
+    let collection = server.collection(
+        "lines",
+        &bucket,
+        "text_extractor",
+        json!({"embedding": "lexical"}),
+    );
     let objects = server.objects(&bucket, &files);
     let batch = server.submit(&bucket, &objects, json!({}));
     (server, bucket, collection, batch)
@@ -85,7 +96,12 @@ fn a_batch_outlives_kills_of_its_workers_and_drivers() {
     let dir = tempfile::tempdir().unwrap();
     let (server, bucket, collection, batch) = begin(dir.path());
     let mut shots = 0;
-    for (at, what) in [(50, "worker"), (300, "driver"), (600, "worker"), (900, "driver")] {
+    for (at, what) in [
+        (50, "worker"),
+        (300, "driver"),
+        (600, "worker"),
+        (900, "driver"),
+    ] {
         if !reached(&server, &batch, at) {
             break;
         }
@@ -128,7 +144,10 @@ fn a_batch_outlives_kills_of_the_server_and_its_drivers_are_adopted() {
 fn a_batch_outlives_the_death_of_server_and_driver_together() {
     let dir = tempfile::tempdir().unwrap();
     let (mut server, bucket, collection, batch) = begin(dir.path());
-    assert!(reached(&server, &batch, 100), "the batch was over before the shot");
+    assert!(
+        reached(&server, &batch, 100),
+        "the batch was over before the shot"
+    );
     server.kill();
     for driver in drivers(server.data_dir()) {
         signal("KILL", driver);
@@ -144,7 +163,10 @@ fn a_batch_outlives_the_death_of_server_and_driver_together() {
 fn a_polite_end_leaves_running_jobs_running() {
     let dir = tempfile::tempdir().unwrap();
     let (mut server, bucket, collection, batch) = begin(dir.path());
-    assert!(reached(&server, &batch, 20), "the batch was over before the signal");
+    assert!(
+        reached(&server, &batch, 20),
+        "the batch was over before the signal"
+    );
     let status = server.terminate();
     assert!(status.success(), "{status}");
     server.restart();

@@ -7,6 +7,7 @@ use crate::server::{Server, text, text_files};
 /// The sentence model does not fit into this.
 const TOO_LITTLE_BYTES: u64 = 64 * 1024 * 1024;
 
+#[expect(clippy::print_stderr, reason = "a test that cannot run must say so")]
 fn model_dir() -> Option<String> {
     let dir = std::env::var("FETTLE_MODEL_DIR").ok();
     if dir.is_none() {
@@ -20,11 +21,20 @@ fn a_tier_without_enough_memory_is_diagnosed_and_mended_by_the_recommended_call(
     let Some(model) = model_dir() else { return };
     let dir = tempfile::tempdir().unwrap();
     let files = text_files(&dir.path().join("files"), 12);
-    let server = Server::start(&dir.path().join("data"), dir.path(), &["--model-dir", &model]);
+    let server = Server::start(
+        &dir.path().join("data"),
+        dir.path(),
+        &["--model-dir", &model],
+    );
     let bucket = server.bucket("b");
     let pages = server.collection("pages", &bucket, "universal_extractor", json!({}));
     let source = json!({"type": "collection", "collection_ids": [pages]});
-    let chunks = server.collection_from("chunks", source, "text_extractor", json!({"embedding": "minilm"}));
+    let chunks = server.collection_from(
+        "chunks",
+        source,
+        "text_extractor",
+        json!({"embedding": "minilm"}),
+    );
     let objects = server.objects(&bucket, &files);
     let submission = json!({"resources": {"1": {"memory_bytes": TOO_LITTLE_BYTES}}});
     let batch = server.submit(&bucket, &objects, submission);
@@ -33,12 +43,24 @@ fn a_tier_without_enough_memory_is_diagnosed_and_mended_by_the_recommended_call(
     assert_eq!(ended["status"], "FAILED", "{ended:#}");
     let path = format!("/v1/buckets/{bucket}/batches/{batch}");
     let diagnosis = server.get(&format!("{path}/diagnose"));
-    assert_eq!(diagnosis["failure_category"], "infrastructure", "{diagnosis:#}");
-    assert!(diagnosis["confidence"].as_f64().unwrap() >= 0.95, "{diagnosis:#}");
+    assert_eq!(
+        diagnosis["failure_category"], "infrastructure",
+        "{diagnosis:#}"
+    );
+    assert!(
+        diagnosis["confidence"].as_f64().unwrap() >= 0.95,
+        "{diagnosis:#}"
+    );
     let events = diagnosis["infrastructure_events"].as_array().unwrap();
-    assert!(events.iter().any(|event| event["event_type"] == "oom"), "{diagnosis:#}");
+    assert!(
+        events.iter().any(|event| event["event_type"] == "oom"),
+        "{diagnosis:#}"
+    );
     let evidence = diagnosis["evidence"].to_string();
-    assert!(evidence.contains("oom_kill"), "no kernel counter in {evidence}");
+    assert!(
+        evidence.contains("oom_kill"),
+        "no kernel counter in {evidence}"
+    );
 
     let action = &diagnosis["recommended_actions"][0];
     let memory = action["body"]["memory_bytes"].as_u64().unwrap();
@@ -47,7 +69,11 @@ fn a_tier_without_enough_memory_is_diagnosed_and_mended_by_the_recommended_call(
     let mut action = action.clone();
     // A killed worker's peak is only a lower bound of its need, so the advice may have to be followed twice.
     let ended = loop {
-        server.call(&text(&action["method"]), &text(&action["path"]), Some(action["body"].clone()));
+        server.call(
+            &text(&action["method"]),
+            &text(&action["path"]),
+            Some(action["body"].clone()),
+        );
         let ended = server.wait_for_end(&batch);
         tries += 1;
         if ended["status"] == "COMPLETED" || tries == 4 {
@@ -59,7 +85,10 @@ fn a_tier_without_enough_memory_is_diagnosed_and_mended_by_the_recommended_call(
     let audit = server.get(&format!("{path}/audit"));
     assert_eq!(audit["all_balanced"], true, "{audit:#}");
     let params = &ended["tier_tasks"][1]["submission_params"];
-    assert!(params["memory_bytes"].as_u64().unwrap() >= memory, "raised memory did not stick: {params}");
+    assert!(
+        params["memory_bytes"].as_u64().unwrap() >= memory,
+        "raised memory did not stick: {params}"
+    );
     let count = server.get(&format!("/v1/collections/{chunks}/documents/count"));
     assert!(count.to_string().contains("12"), "{count}");
 }

@@ -32,9 +32,18 @@ impl Server {
         let mut args = vec!["--allow-file-root".to_owned(), root.display().to_string()];
         args.extend(extra.iter().map(|arg| (*arg).to_owned()));
         let port = free_port();
-        let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
+        let http = reqwest::blocking::Client::builder()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
         let child = spawn(data_dir, port, &args);
-        let server = Self { child, data_dir: data_dir.to_owned(), port, args, http };
+        let server = Self {
+            child,
+            data_dir: data_dir.to_owned(),
+            port,
+            args,
+            http,
+        };
         server.wait_until_it_answers();
         server
     }
@@ -48,7 +57,13 @@ impl Server {
     /// Asks it to end and waits for its exit status.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         self.child.wait().unwrap()
     }
 
@@ -62,7 +77,9 @@ impl Server {
         let url = self.url("/v1/health/liveness");
         wait("the server answers", || {
             let answer = self.http.get(&url).timeout(Duration::from_secs(2)).send();
-            answer.is_ok_and(|answer| answer.status().is_success()).then_some(())
+            answer
+                .is_ok_and(|answer| answer.status().is_success())
+                .then_some(())
         });
     }
 
@@ -77,7 +94,10 @@ impl Server {
     /// A call that must succeed.
     pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let (status, answer) = self.try_call(method, path, body);
-        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        assert!(
+            (200..300).contains(&status),
+            "{method} {path}: {status} {answer}"
+        );
         answer
     }
 
@@ -91,7 +111,10 @@ impl Server {
         let answer = request.send().unwrap();
         let status = answer.status().as_u16();
         let text = answer.text().unwrap();
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
     }
 
     pub fn get(&self, path: &str) -> Value {
@@ -105,21 +128,37 @@ impl Server {
     /// A bucket for files, by name.
     pub fn bucket(&self, name: &str) -> String {
         let schema = json!({"properties": {"file": {"type": "text"}}});
-        let bucket = self.post("/v1/buckets", json!({"bucket_name": name, "bucket_schema": schema}));
+        let bucket = self.post(
+            "/v1/buckets",
+            json!({"bucket_name": name, "bucket_schema": schema}),
+        );
         text(&bucket["bucket_id"])
     }
 
     /// A collection over a bucket.
-    pub fn collection(&self, name: &str, bucket: &str, extractor: &str, parameters: Value) -> String {
+    pub fn collection(
+        &self,
+        name: &str,
+        bucket: &str,
+        extractor: &str,
+        parameters: Value,
+    ) -> String {
         let source = json!({"type": "bucket", "bucket_ids": [bucket]});
         self.collection_from(name, source, extractor, parameters)
     }
 
     /// A collection over any source.
-    pub fn collection_from(&self, name: &str, source: Value, extractor: &str, parameters: Value) -> String {
+    pub fn collection_from(
+        &self,
+        name: &str,
+        source: Value,
+        extractor: &str,
+        parameters: Value,
+    ) -> String {
         let extractor =
             json!({"feature_extractor_name": extractor, "version": "v1", "parameters": parameters});
-        let body = json!({"collection_name": name, "source": source, "feature_extractor": extractor});
+        let body =
+            json!({"collection_name": name, "source": source, "feature_extractor": extractor});
         text(&self.post("/v1/collections", body)["collection_id"])
     }
 
@@ -146,10 +185,15 @@ impl Server {
 
     /// A submitted batch of these objects.
     pub fn submit(&self, bucket: &str, objects: &[String], submission: Value) -> String {
-        let created =
-            self.post(&format!("/v1/buckets/{bucket}/batches"), json!({"object_ids": objects}));
+        let created = self.post(
+            &format!("/v1/buckets/{bucket}/batches"),
+            json!({"object_ids": objects}),
+        );
         let batch = text(&created["batch_id"]);
-        self.post(&format!("/v1/buckets/{bucket}/batches/{batch}/submit"), submission);
+        self.post(
+            &format!("/v1/buckets/{bucket}/batches/{batch}/submit"),
+            submission,
+        );
         batch
     }
 
@@ -187,7 +231,12 @@ fn spawn(data_dir: &Path, port: u16, args: &[String]) -> Child {
         .open(data_dir.join("serve.log"))
         .unwrap();
     Command::new(env!("CARGO_BIN_EXE_fettle"))
-        .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+        .args([
+            "serve",
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--data-dir",
+        ])
         .arg(data_dir)
         .args(args)
         .env("FETTLE_API_KEY", KEY)
@@ -201,7 +250,10 @@ fn spawn(data_dir: &Path, port: u16, args: &[String]) -> Child {
 /// A JSON string.
 #[track_caller]
 pub fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("not a string: {value}")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a string: {value}"))
+        .to_owned()
 }
 
 /// Waits for a condition, with a limit.
@@ -212,23 +264,27 @@ pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = condition() {
             return found;
         }
-        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} until {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 /// Process ids whose command line holds all of these words.
 pub fn processes(words: &[&str]) -> Vec<u32> {
-    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        entry.ok()?.file_name().to_str()?.parse::<u32>().ok()
-    });
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words_here: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
         !line.is_empty()
             && words.iter().all(|word| {
                 words_here.iter().any(|here| {
-                    here.windows(word.len()).any(|window| window == word.as_bytes())
+                    here.windows(word.len())
+                        .any(|window| window == word.as_bytes())
                 })
             })
     })
@@ -247,7 +303,9 @@ pub fn workers(data_dir: &Path) -> Vec<u32> {
 
 /// Sends a signal; a process that is gone already is no error.
 pub fn signal(name: &str, pid: u32) {
-    let _ = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    let _ = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
 }
 
 /// `count` small text files.
@@ -256,7 +314,9 @@ pub fn text_files(dir: &Path, count: usize) -> Vec<PathBuf> {
     (0..count)
         .map(|n| {
             let path = dir.join(format!("file-{n:05}.txt"));
-            let body = format!("File number {n}. A line about apples.\n\nAnother about rivers and number {n}.");
+            let body = format!(
+                "File number {n}. A line about apples.\n\nAnother about rivers and number {n}."
+            );
             std::fs::write(&path, body).unwrap();
             path
         })

@@ -1,0 +1,138 @@
+//! `fettle classify` and `fettle rules check`: what a failure text means, without a server.
+
+use std::io::{BufRead as _, Read as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use fettle_cli::ClassifyArgs;
+use fettle_diagnose::{FailureText, RuleSet, TextVerdict, check_rules};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::work;
+
+/// A line of `--jsonl` input.
+#[derive(Deserialize)]
+struct Line {
+    id: Value,
+    text: String,
+    #[serde(default)]
+    exit_code: Option<i32>,
+    #[serde(default)]
+    backend: Option<String>,
+}
+
+/// Classifies files or standard input.
+pub(crate) fn run(args: &ClassifyArgs, json: bool) -> anyhow::Result<()> {
+    let rules = match &args.rules {
+        None => RuleSet::builtin().clone(),
+        Some(file) => {
+            let with = RuleSet::with_user_rules(&read(file)?);
+            with.with_context(|| format!("failed to use {}", file.display()))?
+        }
+    };
+    let inputs: Vec<Option<&Path>> = match args.files.as_slice() {
+        [] => vec![None],
+        files => files.iter().map(|file| Some(file.as_path())).collect(),
+    };
+    for input in inputs {
+        let shown = input.map_or_else(
+            || "standard input".to_owned(),
+            |file| file.display().to_string(),
+        );
+        if args.jsonl {
+            lines(&rules, input).with_context(|| format!("failed to classify {shown}"))?;
+        } else {
+            let text = whole(input).with_context(|| format!("failed to read {shown}"))?;
+            let backend = args.backend.as_deref();
+            let verdict = rules.classify(&FailureText {
+                text: &text,
+                exit_code: args.exit_code,
+                backend,
+            });
+            print(&json!(shown), &verdict, json);
+        }
+    }
+    Ok(())
+}
+
+/// Says whether a rule file can be used.
+pub(crate) fn check(file: &Path) -> anyhow::Result<()> {
+    let report = check_rules(&read(file)?);
+    let report = report.with_context(|| format!("failed to use {}", file.display()))?;
+    work::say(&format!(
+        "{}: {} rule(s) can be used",
+        file.display(),
+        report.rule_ids.len()
+    ));
+    Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))
+}
+
+/// Logs hold whatever programs wrote; what is not UTF-8 is replaced.
+fn whole(input: Option<&Path>) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    match input {
+        Some(file) => bytes = std::fs::read(file)?,
+        None => drop(std::io::stdin().lock().read_to_end(&mut bytes)?),
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn lines(rules: &RuleSet, input: Option<&Path>) -> anyhow::Result<()> {
+    let reader: Box<dyn std::io::BufRead> = match input {
+        Some(file) => Box::new(std::io::BufReader::new(std::fs::File::open(file)?)),
+        None => Box::new(std::io::stdin().lock()),
+    };
+    for (number, line) in reader.lines().enumerate() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line: Line = serde_json::from_str(&line)
+            .with_context(|| format!("line {} is not {{\"id\", \"text\", …}}", number + 1))?;
+        let text = FailureText {
+            text: &line.text,
+            exit_code: line.exit_code,
+            backend: line.backend.as_deref(),
+        };
+        print(&line.id, &rules.classify(&text), true);
+    }
+    Ok(())
+}
+
+fn print(id: &Value, verdict: &TextVerdict, as_json: bool) {
+    let event = verdict.event.map_or("none", |event| event.as_str());
+    let class = verdict
+        .document_error_class
+        .map_or("none", |class| class.as_str());
+    if as_json {
+        let line = json!({
+            "id": id,
+            "failure_category": verdict.category.as_str(),
+            "event_type": event,
+            "document_error_class": class,
+            "confidence": verdict.confidence,
+            "root_cause_line": verdict.root_cause_line,
+            "rule_ids": verdict.rule_ids,
+            "explanation": verdict.explanation,
+        });
+        return work::say(&line.to_string());
+    }
+    let percent = verdict.confidence * 100.0;
+    let category = verdict.category.as_str();
+    work::say(&format!(
+        "{}: {category} / {event} (confidence {percent:.0} %)",
+        id.as_str().unwrap_or("text")
+    ));
+    if let Some(line) = &verdict.root_cause_line {
+        work::say(&format!("  cause: {line}"));
+    }
+    work::say(&format!("  {}", verdict.explanation));
+    if !verdict.rule_ids.is_empty() {
+        work::say(&format!("  rules: {}", verdict.rule_ids.join(", ")));
+    }
+}
