@@ -274,9 +274,10 @@ fn fits(blob: &ManifestBlob, types: &[String]) -> bool {
 
 /// The texts among the fields, a line each: what an extractor of text can use when nothing is named.
 fn fields_as_text<'r>(row: &ManifestRow) -> Option<Picked<'r>> {
-    let texts: Vec<String> = row
-        .fields
-        .iter()
+    // By name, so that the text does not depend on how the JSON was read.
+    let fields: BTreeMap<_, _> = row.fields.iter().collect();
+    let texts: Vec<String> = fields
+        .into_iter()
         .filter_map(|(name, value)| Some(format!("{name}: {}", value.as_str()?)))
         .collect();
     (!texts.is_empty()).then(|| Picked::Value(Value::String(texts.join("\n"))))

@@ -95,7 +95,7 @@ fn plugin(
     let needed = manifest
         .inputs
         .iter()
-        .find(|input| !keys.is_empty() && input.required && !keys.contains(&input.key.as_str()));
+        .find(|input| input.required && !keys.contains(&input.key.as_str()));
     if let Some(needed) = needed {
         let message = format!(
             "plugin `{}` needs its input `{}`; map a source field to it",

@@ -1,3 +1,5 @@
+//! The diagnosis as a whole: verdict, order, actions.
+
 use super::*;
 use crate::CaseKind;
 use crate::fixture::{self, death};

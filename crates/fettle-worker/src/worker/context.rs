@@ -14,7 +14,7 @@ use crate::attempt_files::{self, FilesError};
 use crate::blob::BlobLoader;
 use crate::budget::{Budget, Held};
 use crate::compose::{Composer, Facts};
-use crate::extract::{RowInput, RowResult};
+use crate::extract::{ExtractError, Part, RowInput};
 use crate::frame::FromWorker;
 use crate::inputs::{Declared, InputPlan, MappingError};
 use crate::meter::Meters;
@@ -32,7 +32,8 @@ pub(super) struct Loaded {
 pub(super) struct Extracted {
     pub(super) row: ManifestRow,
     pub(super) facts: Facts,
-    pub(super) result: RowResult,
+    /// What was made of it; nothing when it holds nothing for this extractor.
+    pub(super) result: Result<Option<Vec<Part>>, ExtractError>,
     /// Its bytes in the budget of extracted rows.
     pub(super) held: Option<Held>,
 }

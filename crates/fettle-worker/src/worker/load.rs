@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fettle_manifest::{ManifestBlob, ManifestRow};
+use fettle_manifest::{ManifestBlob, ManifestRow, SourceKind};
 use fettle_model::{RowNumber, Stage};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
@@ -38,17 +38,15 @@ pub(super) async fn run(
     while let Some(done) = loading.next().await {
         let is_taken = match done {
             Done::Loaded(loaded) => to_process.send(*loaded).await.is_ok(),
-            Done::Failed(row, error) => {
+            Done::Over(row, result) => {
                 context.entered(vec![row.row], Stage::Writing);
-                to_write
-                    .send(Extracted {
-                        row: *row,
-                        facts: Facts::default(),
-                        result: Err(error),
-                        held: None,
-                    })
-                    .await
-                    .is_ok()
+                let extracted = Extracted {
+                    row: *row,
+                    facts: Facts::default(),
+                    result: result.map(|()| None),
+                    held: None,
+                };
+                to_write.send(extracted).await.is_ok()
             }
         };
         if !is_taken {
@@ -67,7 +65,8 @@ fn load_several<'c>(
 
 enum Done {
     Loaded(Box<Loaded>),
-    Failed(Box<ManifestRow>, ExtractError),
+    /// There is nothing to extract: the row asked for nothing, or could not be loaded.
+    Over(Box<ManifestRow>, Result<(), ExtractError>),
 }
 
 /// The rows of a shard. A manifest that cannot be read is the end of this and every other worker.
@@ -86,7 +85,7 @@ fn read_rows(context: &Context, mut rows: Vec<RowNumber>) -> Vec<ManifestRow> {
 
 async fn load(context: &Context, row: ManifestRow) -> Done {
     let Some(held) = context.loaded_bytes.hold(estimate(&row)).await else {
-        return Done::Failed(Box::new(row), closed());
+        return Done::Over(Box::new(row), Err(closed()));
     };
     context.output.send(&FromWorker::Begun(BegunRow {
         row: row.row,
@@ -98,7 +97,11 @@ async fn load(context: &Context, row: ManifestRow) -> Done {
     let loaded = load_inputs(context, &row).await;
     drop(busy);
     match loaded {
-        Ok((inputs, facts)) => {
+        Ok(None) => {
+            context.meters.of(Stage::Loading).count(1, 0);
+            Done::Over(Box::new(row), Ok(()))
+        }
+        Ok(Some((inputs, facts))) => {
             context.meters.of(Stage::Loading).count(1, facts.size_bytes);
             let input = RowInput {
                 inputs,
@@ -113,22 +116,28 @@ async fn load(context: &Context, row: ManifestRow) -> Done {
         }
         Err(error) => {
             context.meters.of(Stage::Loading).count(1, 0);
-            Done::Failed(Box::new(row), error)
+            Done::Over(Box::new(row), Err(error))
         }
     }
 }
 
 type Inputs = BTreeMap<String, InputValue>;
 
+/// The inputs of a row; `None` when it is a document of an earlier tier that holds nothing for this extractor, such as an
+/// image where text is wanted. An object without its input is somebody's mistake and fails.
 async fn load_inputs(
     context: &Context,
     row: &ManifestRow,
-) -> Result<(Inputs, Facts), ExtractError> {
+) -> Result<Option<(Inputs, Facts)>, ExtractError> {
     let plan = context
         .plan_of(&row.collection_id)
         .ok_or_else(|| unknown_collection(row))?;
     let mut inputs = Inputs::new();
-    for (key, picked) in plan.pick(row)? {
+    let picked = match plan.pick(row) {
+        Err(_) if row.source_kind == SourceKind::Document => return Ok(None),
+        picked => picked?,
+    };
+    for (key, picked) in picked {
         let value = match picked {
             Picked::Value(Value::String(text)) => InputValue::Text(text),
             Picked::Value(value) => InputValue::Json(value),
@@ -137,7 +146,7 @@ async fn load_inputs(
         inputs.insert(key, value);
     }
     let facts = facts_of(&inputs);
-    Ok((inputs, facts))
+    Ok(Some((inputs, facts)))
 }
 
 async fn load_blob(context: &Context, blob: &ManifestBlob) -> Result<LoadedBlob, ExtractError> {

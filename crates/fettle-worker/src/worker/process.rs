@@ -63,7 +63,7 @@ pub(super) fn run(
                 .blocking_send(Extracted {
                     row,
                     facts,
-                    result,
+                    result: result.map(Some),
                     held,
                 })
                 .is_err()

@@ -88,14 +88,15 @@ async fn prepare(context: &Context, extracted: Extracted) -> Pending {
         held,
     } = extracted;
     let composed = match result {
-        Ok(parts) => compose(context, &row, &facts, parts).await,
+        Ok(Some(parts)) => {
+            let composed = compose(context, &row, &facts, parts).await;
+            composed.map(|composed| (RowOutcome::Processed, composed))
+        }
+        Ok(None) => Ok((RowOutcome::Skipped, Composed::default())),
         Err(error) => Err(error),
     };
     drop(held);
-    let encoded = match composed {
-        Ok(composed) => encode(&row, RowOutcome::Processed, composed, None),
-        Err(error) => Err(error),
-    };
+    let encoded = composed.and_then(|(outcome, composed)| encode(&row, outcome, composed, None));
     match encoded {
         Ok(encoded) => Pending {
             bytes: facts.size_bytes,

@@ -37,3 +37,42 @@ fn rows_that_cannot_be_read_fail_alone() {
         .collect();
     assert_eq!(names, ["loading", "processing", "writing"], "{stages}");
 }
+
+/// A PNG of one transparent pixel.
+const PIXEL: [u8; 67] = [
+    0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0x00, 0x00, 0x00, 0x0D, 0x49, 0x48, 0x44, 0x52,
+    0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x06, 0x00, 0x00, 0x00, 0x1F, 0x15, 0xC4,
+    0x89, 0x00, 0x00, 0x00, 0x0A, 0x49, 0x44, 0x41, 0x54, 0x78, 0x9C, 0x63, 0x00, 0x01, 0x00, 0x00,
+    0x05, 0x00, 0x01, 0x0D, 0x0A, 0x2D, 0xB4, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4E, 0x44, 0xAE,
+    0x42, 0x60, 0x82,
+];
+
+#[test]
+fn a_document_that_holds_nothing_for_the_next_tier_is_skipped_and_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = text_files(&dir.path().join("files"), 3);
+    let image = dir.path().join("files/pixel.png");
+    std::fs::write(&image, PIXEL).unwrap();
+    files.push(image);
+    let server = Server::start(&dir.path().join("data"), dir.path(), &[]);
+    let bucket = server.bucket("mixed");
+    let pages = server.collection("pages", &bucket, "universal_extractor", json!({}));
+    let source = json!({"type": "collection", "collection_ids": [pages]});
+    server.collection_from(
+        "chunks",
+        source,
+        "text_extractor",
+        json!({"embedding": "lexical"}),
+    );
+    let objects = server.objects(&bucket, &files);
+    let batch = server.submit(&bucket, &objects, json!({}));
+    let ended = server.wait_for_end(&batch);
+    assert_eq!(ended["status"], "COMPLETED", "{ended:#}");
+    let audit = server.get(&format!("/v1/buckets/{bucket}/batches/{batch}/audit"));
+    let tier = &audit["tiers"][1];
+    assert_eq!(
+        (&tier["processed"], &tier["failed"], &tier["skipped"]),
+        (&json!(3), &json!(0), &json!(1)),
+        "{audit:#}"
+    );
+}

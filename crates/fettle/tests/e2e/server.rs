@@ -155,8 +155,7 @@ impl Server {
         extractor: &str,
         parameters: Value,
     ) -> String {
-        let extractor =
-            json!({"feature_extractor_name": extractor, "version": "v1", "parameters": parameters});
+        let extractor = json!({"feature_extractor_name": extractor, "version": "v1", "parameters": parameters, "input_mappings": mappings(extractor)});
         let body =
             json!({"collection_name": name, "source": source, "feature_extractor": extractor});
         text(&self.post("/v1/collections", body)["collection_id"])
@@ -321,4 +320,12 @@ pub fn text_files(dir: &Path, count: usize) -> Vec<PathBuf> {
             path
         })
         .collect()
+}
+
+/// Plugins must be told what to read; what is built in takes what fits.
+fn mappings(extractor: &str) -> Value {
+    match extractor {
+        "word_count" | "shout" => json!({"text": "file"}),
+        _ => json!({}),
+    }
 }

@@ -1,3 +1,5 @@
+//! The memory engine: when it opens, closes, and what it advises.
+
 use fettle_model::{AttemptExit, MemoryEvidence, ProcessExit};
 
 use super::*;
