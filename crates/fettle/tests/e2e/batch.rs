@@ -58,12 +58,15 @@ fn a_document_that_holds_nothing_for_the_next_tier_is_skipped_and_no_error() {
     let bucket = server.bucket("mixed");
     let pages = server.collection("pages", &bucket, "universal_extractor", json!({}));
     let source = json!({"type": "collection", "collection_ids": [pages]});
-    server.collection_from(
-        "chunks",
-        source,
-        "text_extractor",
-        json!({"embedding": "lexical"}),
-    );
+    let extractor = json!({
+        "feature_extractor_name": "text_extractor",
+        "version": "v1",
+        "parameters": {"embedding": "lexical"},
+        "input_mappings": {"text": "text"},
+    });
+    let chunks =
+        json!({"collection_name": "chunks", "source": source, "feature_extractor": extractor});
+    server.post("/v1/collections", chunks);
     let objects = server.objects(&bucket, &files);
     let batch = server.submit(&bucket, &objects, json!({}));
     let ended = server.wait_for_end(&batch);
