@@ -38,6 +38,11 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
     let store = Arc::new(SqliteStore::open(&data_dir.join("state.sqlite"))?);
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let first = Auth::bootstrap(&*store, &*clock, &*entropy, chosen_key.as_deref()).await?;
+    // At once: whatever keeps this start from listening, the key exists from here on and is never shown again.
+    if let Some(key) = &first.new_key {
+        work::say("An admin API key was made. It is shown once and only its hash is kept:");
+        work::say(key);
+    }
     refuse_to_expose_the_default_key(&args.listen, first.is_default)?;
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
@@ -57,7 +62,7 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
     });
     let control = Control::start(ports, config).await?;
     let state = ApiState::new(control.clone(), Auth::new(store), embedder);
-    announce(&url, first.new_key.as_deref());
+    tracing::info!(url, "listening");
     let served = axum::serve(listener, fettle_api::router(state));
     served.with_graceful_shutdown(asked_to_end()?).await?;
     tracing::info!("ending; running jobs go on and are taken up at the next start");
@@ -156,15 +161,6 @@ fn executor(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<LocalExecutor> 
     config.num_cpus = args.capacity_cpus;
     config.memory_bytes = args.capacity_memory.map(|size| size.bytes());
     Ok(LocalExecutor::open(config)?)
-}
-
-/// The one thing that goes to standard output: the key that cannot be shown again.
-fn announce(url: &str, new_key: Option<&str>) {
-    tracing::info!(url, "listening");
-    if let Some(key) = new_key {
-        work::say("An admin API key was made. It is shown once and only its hash is kept:");
-        work::say(key);
-    }
 }
 
 fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
