@@ -11,6 +11,7 @@ use fettle_control::{Control, ControlConfig, Ports};
 use fettle_exec::{LocalConfig, LocalExecutor};
 use fettle_index::EdgeIndex;
 use fettle_model::attempt::AccessPolicy;
+use fettle_ports::Blobs as _;
 use fettle_store::{ObjectBlobs, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,10 +49,16 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
     let url = control_url(listener.local_addr()?);
     let config = config(&args, &data_dir, &url)?;
+    let blobs = ObjectBlobs::open(&blob_address(&args, &data_dir))?;
+    // A bucket that does not exist or cannot be read shows here and not at a user's first upload.
+    blobs
+        .check()
+        .await
+        .context("failed to use the blob store")?;
     let ports = Ports {
         store: store.clone(),
         index: Arc::new(EdgeIndex::open(&data_dir.join("index"))?),
-        blobs: Arc::new(ObjectBlobs::open(&blob_address(&args, &data_dir))?),
+        blobs: Arc::new(blobs),
         executor: Arc::new(executor(&args, &data_dir)?),
         clock,
         entropy,
