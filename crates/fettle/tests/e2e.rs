@@ -24,3 +24,5 @@ mod kills;
 mod memory;
 #[path = "e2e/plugins.rs"]
 mod plugins;
+#[path = "e2e/s3.rs"]
+mod s3;

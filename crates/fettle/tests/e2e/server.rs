@@ -17,6 +17,7 @@ pub struct Server {
     data_dir: PathBuf,
     port: u16,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     pub http: reqwest::blocking::Client,
 }
 
@@ -29,6 +30,16 @@ fn free_port() -> u16 {
 impl Server {
     /// Starts a server that may read files below `root`.
     pub fn start(data_dir: &Path, root: &Path, extra: &[&str]) -> Self {
+        Self::start_with(data_dir, root, extra, Vec::new())
+    }
+
+    /// The same with more environment.
+    pub fn start_with(
+        data_dir: &Path,
+        root: &Path,
+        extra: &[&str],
+        env: Vec<(String, String)>,
+    ) -> Self {
         let mut args = vec!["--allow-file-root".to_owned(), root.display().to_string()];
         args.extend(extra.iter().map(|arg| (*arg).to_owned()));
         let port = free_port();
@@ -36,12 +47,13 @@ impl Server {
             .timeout(PATIENCE)
             .build()
             .unwrap();
-        let child = spawn(data_dir, port, &args);
+        let child = spawn(data_dir, port, &args, &env);
         let server = Self {
             child,
             data_dir: data_dir.to_owned(),
             port,
             args,
+            env,
             http,
         };
         server.wait_until_it_answers();
@@ -69,7 +81,7 @@ impl Server {
 
     /// Starts it again on the same data and port.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.data_dir, self.port, &self.args);
+        self.child = spawn(&self.data_dir, self.port, &self.args, &self.env);
         self.wait_until_it_answers();
     }
 
@@ -222,7 +234,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(data_dir: &Path, port: u16, args: &[String]) -> Child {
+fn spawn(data_dir: &Path, port: u16, args: &[String], env: &[(String, String)]) -> Child {
     std::fs::create_dir_all(data_dir).unwrap();
     let log = std::fs::OpenOptions::new()
         .create(true)
@@ -239,6 +251,7 @@ fn spawn(data_dir: &Path, port: u16, args: &[String]) -> Child {
         .arg(data_dir)
         .args(args)
         .env("FETTLE_API_KEY", KEY)
+        .envs(env.iter().cloned())
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
