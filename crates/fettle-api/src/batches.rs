@@ -14,9 +14,9 @@ mod tiers;
 mod view;
 mod view_tier;
 
-use axum::Router;
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get, post};
 use axum::extract::State;
-use axum::routing::{get, post};
 use fettle_core::Batch;
 use fettle_ports::BatchRecord;
 use serde::Deserialize;
@@ -38,40 +38,40 @@ struct At {
     job_id: Option<String>,
 }
 
-pub(crate) fn routes() -> Router<ApiState> {
-    let below_bucket = Router::new()
-        .route("/", post(create::create).get(list::of_bucket_get))
-        .route("/list", post(list::of_bucket_post))
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    let below_bucket = ApiRouter::new()
+        .api_route("/", post(create::create).get(list::of_bucket_get))
+        .api_route("/list", post(list::of_bucket_post))
         .merge(of_one());
-    let by_id = Router::new()
-        .route("/", get(list::all_get))
-        .route("/list", post(list::all_post))
+    let by_id = ApiRouter::new()
+        .api_route("/", get(list::all_get))
+        .api_route("/list", post(list::all_post))
         .merge(of_one());
-    Router::new()
+    ApiRouter::new()
         .nest("/buckets/{bucket}/batches", below_bucket)
         .nest("/batches", by_id)
 }
 
-fn of_one() -> Router<ApiState> {
-    Router::new()
-        .route(
+fn of_one() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route(
             "/{batch_id}",
             get(view::read).patch(create::patch).delete(create::delete),
         )
-        .route("/{batch_id}/objects", post(create::add_objects))
-        .route("/{batch_id}/submit", post(submit::submit))
-        .route("/{batch_id}/cancel", post(submit::cancel))
-        .route("/{batch_id}/diagnose", get(diagnose::diagnose))
-        .route("/{batch_id}/audit", get(audit::audit))
-        .route("/{batch_id}/logs", get(logs::logs))
-        .route(
+        .api_route("/{batch_id}/objects", post(create::add_objects))
+        .api_route("/{batch_id}/submit", post(submit::submit))
+        .api_route("/{batch_id}/cancel", post(submit::cancel))
+        .api_route("/{batch_id}/diagnose", get(diagnose::diagnose))
+        .api_route("/{batch_id}/audit", get(audit::audit))
+        .api_route("/{batch_id}/logs", get(logs::logs))
+        .api_route(
             "/{batch_id}/failed-documents",
             get(failed::failed_documents),
         )
-        .route("/{batch_id}/tiers/{tier_num}/cancel", post(tiers::cancel))
-        .route("/{batch_id}/tiers/{tier_num}/retry", post(tiers::retry))
-        .route("/{batch_id}/tiers/{tier_num}/heal", post(tiers::heal))
-        .route(
+        .api_route("/{batch_id}/tiers/{tier_num}/cancel", post(tiers::cancel))
+        .api_route("/{batch_id}/tiers/{tier_num}/retry", post(tiers::retry))
+        .api_route("/{batch_id}/tiers/{tier_num}/heal", post(tiers::heal))
+        .api_route(
             "/{batch_id}/tiers/{tier_num}/jobs/{job_id}/cancel",
             post(tiers::cancel_job),
         )

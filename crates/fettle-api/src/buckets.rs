@@ -2,9 +2,10 @@
 
 pub(crate) mod schema;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get, post};
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use fettle_model::{BatchStatus, BucketId};
 use fettle_ports::{
     BatchFilter, BucketRecord, CollectionRecord, CollectionSource, Page, ResourceKind, StoreExt,
@@ -13,6 +14,7 @@ use fettle_wire::bucket::{
     BatchStatistics, BucketResponse, CreateBucketRequest, PatchBucketRequest,
 };
 use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -27,11 +29,11 @@ use crate::tenant::Tenant;
 /// Longest name.
 const NAME_LENGTH_MAX: usize = 100;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/buckets", post(create).get(list_get))
-        .route("/buckets/list", post(list_post))
-        .route(
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route("/buckets", post(create).get(list_get))
+        .api_route("/buckets/list", post(list_post))
+        .api_route(
             "/buckets/{bucket}",
             get(read).patch(patch).put(patch).delete(delete),
         )
@@ -139,7 +141,7 @@ async fn patch(
     Ok(Json(view(&state, record).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct DeleteQuery {
     force_foreclose: Option<bool>,
 }

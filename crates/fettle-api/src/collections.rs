@@ -5,9 +5,10 @@ mod extractor;
 mod mappings;
 mod view;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get, post};
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use fettle_ports::{
     BatchFilter, CollectionRecord, CollectionSource, IndexError, ResourceKind, StoreExt,
 };
@@ -29,11 +30,11 @@ pub(crate) use view::{feature_uri, plugin_vectors, vectors_of};
 /// Shortest and longest name, as in the contract.
 const NAME_LENGTH: (usize, usize) = (3, 100);
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/collections", post(create_one).get(list_get))
-        .route("/collections/list", post(list_post))
-        .route(
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route("/collections", post(create_one).get(list_get))
+        .api_route("/collections/list", post(list_post))
+        .api_route(
             "/collections/{collection}",
             get(read).patch(patch).put(patch).delete(delete),
         )

@@ -1,8 +1,9 @@
 //! Documents: list, get, count, delete.
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get, post};
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use fettle_model::DocumentId;
 use fettle_model::filter::Filter;
 use fettle_ports::{CollectionRecord, Document, DocumentPage, DocumentQuery, IndexError};
@@ -11,6 +12,7 @@ use fettle_wire::document::{
 };
 use fettle_wire::filter::SentFilter;
 use fettle_wire::page::{DeleteResponse, PageQuery};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -26,18 +28,18 @@ use crate::tenant::Tenant;
 /// A page has this many documents when nobody says otherwise, as in the contract.
 const LIMIT_DEFAULT: u64 = 10;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/collections/{collection}/documents", get(list_get))
-        .route("/collections/{collection}/documents/list", post(list_post))
-        .route("/collections/{collection}/documents/count", get(count))
-        .route(
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route("/collections/{collection}/documents", get(list_get))
+        .api_route("/collections/{collection}/documents/list", post(list_post))
+        .api_route("/collections/{collection}/documents/count", get(count))
+        .api_route(
             "/collections/{collection}/documents/{document}",
             get(read).delete(delete),
         )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct ReadQuery {
     return_vectors: Option<bool>,
     /// A filter as JSON, in lists.

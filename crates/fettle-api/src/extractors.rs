@@ -2,9 +2,10 @@
 //!
 //! The published client asks for them without a key; what is built in is no secret.
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::get;
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use fettle_model::catalogue::{self, ExtractorInfo};
 use fettle_ports::{PluginRecord, StoreExt, VectorSpec};
 use fettle_wire::extractor::FeatureExtractorResponse;
@@ -17,10 +18,10 @@ use crate::lookup::all;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/collections/features/extractors", get(list))
-        .route("/collections/features/extractors/{extractor}", get(read))
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route("/collections/features/extractors", get(list))
+        .api_route("/collections/features/extractors/{extractor}", get(read))
 }
 
 async fn list(

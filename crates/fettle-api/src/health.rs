@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::get;
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use fettle_wire::task::{HealthCheckResponse, HealthServiceErrors, HealthServiceStatus};
 use serde_json::{Map, Value, json};
 
@@ -13,11 +14,11 @@ use crate::state::ApiState;
 /// A part that does not answer within this counts as away.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/health", get(light))
-        .route("/health/deep", get(deep))
-        .route("/health/liveness", get(liveness))
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route("/health", get(light))
+        .api_route("/health/deep", get(deep))
+        .api_route("/health/liveness", get(liveness))
 }
 
 async fn liveness() -> Json<Value> {

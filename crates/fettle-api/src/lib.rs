@@ -17,6 +17,7 @@ mod layers;
 mod lookup;
 mod namespaces;
 mod objects;
+mod openapi;
 mod page;
 mod plugins;
 mod retrievers;

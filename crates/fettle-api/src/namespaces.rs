@@ -1,8 +1,9 @@
 //! Namespaces: create, get, list, change, delete.
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get, post};
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use fettle_model::NamespaceId;
 use fettle_ports::{
     ApiKeyRecord, BatchFilter, BucketRecord, CollectionRecord, DocumentQuery, IndexError,
@@ -11,6 +12,7 @@ use fettle_ports::{
 use fettle_wire::error::ErrorType;
 use fettle_wire::namespace::{CreateNamespaceRequest, NamespaceModel, PatchNamespaceRequest};
 use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::auth::{Caller, DEFAULT_NAMESPACE};
@@ -25,11 +27,11 @@ use crate::{buckets, collections};
 /// Shortest and longest name, as in the contract.
 const NAME_LENGTH: (usize, usize) = (3, 64);
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/namespaces", post(create).get(list_get))
-        .route("/namespaces/list", post(list_post))
-        .route(
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route("/namespaces", post(create).get(list_get))
+        .api_route("/namespaces/list", post(list_post))
+        .api_route(
             "/namespaces/{namespace}",
             get(read).patch(patch).put(patch).delete(delete),
         )
@@ -160,7 +162,7 @@ fn default_stays() -> ApiError {
     )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct DeleteQuery {
     force: Option<bool>,
 }

@@ -6,16 +6,18 @@ mod create;
 mod list;
 mod view;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get, post};
+use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::response::NoContent;
 use fettle_model::NamespaceId;
 use fettle_ports::{BucketRecord, CollectionRecord, DocumentQuery, IndexError, ObjectRecord};
 use fettle_wire::object::{
     CreateObjectRequest, CreateObjectsBatchRequest, CreateObjectsBatchResponse, ObjectResponse,
     PatchObjectRequest,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::body::{Body, InPath, Open, Params};
@@ -28,21 +30,21 @@ use crate::tenant::Tenant;
 pub(crate) use list::{check_depth, scan};
 pub(crate) use view::searchable;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route(
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route(
             "/buckets/{bucket}/objects",
             post(create_one).get(list::list_get),
         )
-        .route("/buckets/{bucket}/objects/batch", post(create_many))
-        .route("/buckets/{bucket}/objects/list", post(list::list_post))
-        .route(
+        .api_route("/buckets/{bucket}/objects/batch", post(create_many))
+        .api_route("/buckets/{bucket}/objects/list", post(list::list_post))
+        .api_route(
             "/buckets/{bucket}/objects/{object}",
             get(read).patch(patch).put(patch).delete(delete),
         )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct CreateQuery {
     auto_process: Option<bool>,
     policy: Option<String>,
@@ -96,7 +98,7 @@ pub(crate) async fn object(
     found.pop().ok_or_else(no_object)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct ReadQuery {
     include_document_count: Option<bool>,
 }
@@ -179,7 +181,7 @@ async fn delete(
     State(state): State<ApiState>,
     tenant: Tenant,
     InPath((name, id)): InPath<(String, String)>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<NoContent, ApiError> {
     let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
     let record = object(&state, &tenant.namespace_id, &bucket, &id).await?;
     let store = state.control().store();
@@ -188,5 +190,5 @@ async fn delete(
         .await?;
     let prefix = blob::prefix(&record.bucket_id, &record.object_id);
     state.control().blobs().delete_prefix(&prefix).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

@@ -5,10 +5,11 @@
 
 use std::path::PathBuf;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::get;
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use fettle_model::catalogue;
 use fettle_model::extractor::PluginSource;
 use fettle_model::{NamespaceId, PluginId};
@@ -26,12 +27,12 @@ use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/collections/features/plugins", get(list).post(register))
-        .route("/collections/features/plugins/{plugin}", get(read))
-        .route("/plugins", get(list).post(register))
-        .route("/plugins/{plugin}", get(read))
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route("/collections/features/plugins", get(list).post(register))
+        .api_route("/collections/features/plugins/{plugin}", get(read))
+        .api_route("/plugins", get(list).post(register))
+        .api_route("/plugins/{plugin}", get(read))
         .layer(DefaultBodyLimit::max(ARCHIVE_BYTES_MAX))
 }
 

@@ -6,10 +6,12 @@ mod sent;
 mod stage;
 mod vector;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::post;
+use axum::Json;
 use axum::extract::State;
-use axum::routing::post;
-use axum::{Json, Router};
 use fettle_wire::document::{ExecuteRequest, ExecuteResponse};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::body::{Body, Params};
@@ -21,11 +23,11 @@ use crate::tenant::Tenant;
 /// Most documents of one answer, as in the contract.
 const LIMIT_MAX: u64 = 500;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new().route("/retrievers/execute", post(execute))
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new().api_route("/retrievers/execute", post(execute))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct ExecuteQuery {
     return_vectors: Option<bool>,
     return_presigned_urls: Option<bool>,

@@ -3,6 +3,7 @@
 //! Owns which routes need a key and how large bodies may be. Every route under `/v1` needs one, but for health, the
 //! list of extractors, and reports, which have their own.
 
+use aide::axum::ApiRouter;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -12,7 +13,7 @@ use crate::layers::{frame, no_method, no_route};
 use crate::state::ApiState;
 use crate::{
     batches, buckets, collections, documents, extractors, health, internal, namespaces, objects,
-    plugins, retrievers, tasks,
+    openapi, plugins, retrievers, tasks,
 };
 
 /// A body may be this long unless its route says otherwise: a hundred objects with inline data fit, and a few at once stay small in memory.
@@ -20,7 +21,7 @@ pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The API under `/v1`.
 pub fn router(state: ApiState) -> Router {
-    let keyed = Router::new()
+    let keyed = ApiRouter::new()
         .merge(namespaces::routes())
         .merge(buckets::routes())
         .merge(objects::routes())
@@ -33,13 +34,12 @@ pub fn router(state: ApiState) -> Router {
         .merge(plugins::routes())
         .route_layer(from_fn_with_state(state.clone(), require_key));
     let keyless = extractors::routes().route_layer(from_fn_with_state(state.clone(), allow_key));
-    let v1 = Router::new()
+    let v1 = ApiRouter::new()
         .merge(keyed)
         .merge(keyless)
         .merge(health::routes())
         .merge(internal::routes());
-    Router::new()
-        .nest("/v1", v1)
+    openapi::documented(ApiRouter::new().nest("/v1", v1))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn(frame))

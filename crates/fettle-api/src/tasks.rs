@@ -1,8 +1,9 @@
 //! Tasks: get, list, delete, which cancels. A task stands for a submitted batch.
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get, post};
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use fettle_ports::{Page, StoreExt, TaskRecord};
 use fettle_wire::page::{DeleteResponse, ListResponse, PageQuery};
 use fettle_wire::task::{ListTasksRequest, TaskResponse};
@@ -15,11 +16,11 @@ use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/tasks", get(list_get))
-        .route("/tasks/list", post(list_post))
-        .route("/tasks/{task}", get(read).delete(delete))
+pub(crate) fn routes() -> ApiRouter<ApiState> {
+    ApiRouter::new()
+        .api_route("/tasks", get(list_get))
+        .api_route("/tasks/list", post(list_post))
+        .api_route("/tasks/{task}", get(read).delete(delete))
 }
 
 async fn read(

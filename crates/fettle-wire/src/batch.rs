@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,7 +20,7 @@ pub const BATCH_NAME_LENGTH_MAX: usize = 256;
 pub const FAILED_OBJECTS_SHOWN_MAX: u64 = 100;
 
 /// `POST /v1/buckets/{id}/batches`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateBatchRequest {
     /// Its name.
@@ -43,7 +44,7 @@ pub struct CreateBatchRequest {
 }
 
 /// `POST …/objects`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddObjectsRequest {
     /// The objects.
@@ -51,7 +52,7 @@ pub struct AddObjectsRequest {
 }
 
 /// `POST …/submit`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitBatchRequest {
     /// Limits it to these collections, by id or name.
@@ -63,7 +64,7 @@ pub struct SubmitBatchRequest {
 }
 
 /// What a tier may use, in place of what it would; what is left out stays.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceOverrides {
     /// CPU cores; each is a worker.
@@ -79,7 +80,7 @@ pub struct ResourceOverrides {
 }
 
 /// `PATCH …/batches/{id}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchBatchRequest {
     /// Notes to set; a null removes the note.
@@ -87,7 +88,7 @@ pub struct PatchBatchRequest {
 }
 
 /// `POST …/heal`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealRequest {
     /// `detect_stuck`, `kill_duplicates`, `sync_status`, `adopt_orphans`, `quarantine_poison` or `auto`.
@@ -97,7 +98,7 @@ pub struct HealRequest {
 }
 
 /// The body of a list of batches.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListBatchesRequest {
     /// Only this bucket's, by id or name.
@@ -121,7 +122,7 @@ pub struct ListBatchesRequest {
 }
 
 /// A page of batches; they come without `object_ids`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListBatchesResponse {
     /// The page.
     pub results: Vec<BatchModel>,
@@ -132,7 +133,7 @@ pub struct ListBatchesResponse {
 }
 
 /// A batch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchModel {
     /// Its id.
     pub batch_id: String,
@@ -233,7 +234,7 @@ pub struct BatchModel {
 }
 
 /// An object that failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedObjectRecord {
     /// The object.
     pub object_id: String,
@@ -246,7 +247,7 @@ pub struct FailedObjectRecord {
 }
 
 /// `GET …/failed-documents`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedDocumentsResponse {
     /// The batch.
     pub batch_id: String,
@@ -263,7 +264,7 @@ pub struct FailedDocumentsResponse {
 }
 
 /// A document that could not be made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedDocument {
     /// Id of the source: an object in tier 0, a document later.
     pub document_id: String,
@@ -296,7 +297,7 @@ pub struct FailedDocument {
 }
 
 /// `GET …/audit`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchAudit {
     /// The batch.
     pub batch_id: String,
@@ -311,7 +312,7 @@ pub struct BatchAudit {
 }
 
 /// The answer to a cancel of a tier or job, and to a retry of a tier.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TierActionResponse {
     /// Always `true`.
     pub success: bool,

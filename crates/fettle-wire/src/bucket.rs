@@ -1,12 +1,13 @@
 //! Buckets and the schema of their objects.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
 
 /// `POST /v1/buckets`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateBucketRequest {
     /// Its name.
@@ -22,7 +23,7 @@ pub struct CreateBucketRequest {
 }
 
 /// `PATCH` and `PUT /v1/buckets/{id}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchBucketRequest {
     /// A new name.
@@ -36,14 +37,14 @@ pub struct PatchBucketRequest {
 }
 
 /// The schema of a bucket's objects.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BucketSchema {
     /// The properties by name.
     pub properties: std::collections::BTreeMap<String, SchemaField>,
 }
 
 /// One property.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SchemaField {
     /// Its type.
     #[serde(rename = "type")]
@@ -72,7 +73,7 @@ pub struct SchemaField {
 }
 
 /// Types of property.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is what its name says")]
 pub enum FieldType {
@@ -141,7 +142,7 @@ impl FieldType {
 }
 
 /// Fields that must be unique together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UniqueKey {
     /// The fields.
@@ -151,7 +152,7 @@ pub struct UniqueKey {
 }
 
 /// A bucket.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BucketResponse {
     /// Its id.
     pub bucket_id: String,
@@ -182,7 +183,7 @@ pub struct BucketResponse {
 }
 
 /// How many batches a bucket has, by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchStatistics {
     /// All.
     pub total: u64,

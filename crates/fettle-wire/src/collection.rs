@@ -1,12 +1,13 @@
 //! Collections.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
 
 /// `POST /v1/collections`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateCollectionRequest {
     /// Its name.
@@ -24,7 +25,7 @@ pub struct CreateCollectionRequest {
 }
 
 /// Where rows come from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceRequest {
     /// `bucket` or `collection`.
@@ -41,7 +42,7 @@ pub struct SourceRequest {
 }
 
 /// An extractor with its settings.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureExtractorRequest {
     /// Name, such as `text_extractor`.
@@ -61,7 +62,7 @@ pub struct FeatureExtractorRequest {
 }
 
 /// A field that is copied.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldPassthrough {
     /// Dotted path in the source.
@@ -77,7 +78,7 @@ pub struct FieldPassthrough {
 }
 
 /// `PATCH /v1/collections/{id}`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchCollectionRequest {
     /// A new name.
@@ -91,7 +92,7 @@ pub struct PatchCollectionRequest {
 }
 
 /// A collection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CollectionResponse {
     /// Its id.
     pub collection_id: String,
@@ -124,7 +125,7 @@ pub struct CollectionResponse {
 }
 
 /// Where rows come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceResponse {
     /// `bucket` or `collection`.
     #[serde(rename = "type")]
@@ -141,7 +142,7 @@ pub struct SourceResponse {
 }
 
 /// An extractor with its settings, complete.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FeatureExtractorConfig {
     /// `name_version`.
     pub feature_extractor_id: String,
@@ -160,7 +161,7 @@ pub struct FeatureExtractorConfig {
 }
 
 /// A vector of a collection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VectorIndexModel {
     /// Its name.
     pub name: String,

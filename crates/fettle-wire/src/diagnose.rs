@@ -1,5 +1,6 @@
 //! What a diagnosis is told as, and a batch's logs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,7 +15,7 @@ pub const FAILED_DOCUMENTS_SAMPLE: u64 = 10;
 pub const TIMELINE_SHOWN_MAX: usize = 500;
 
 /// `GET …/diagnose`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DiagnoseResponse {
     /// The batch.
     pub batch_id: String,
@@ -57,7 +58,7 @@ pub struct DiagnoseResponse {
 }
 
 /// One tier of a diagnosis.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TierDiagnosis {
     /// Its number.
     pub tier_num: u32,
@@ -84,7 +85,7 @@ pub struct TierDiagnosis {
 }
 
 /// What a tier asked for and what it used.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TierResources {
     /// What its last attempt asked for.
     pub requested: Option<RequestedResources>,
@@ -93,7 +94,7 @@ pub struct TierResources {
 }
 
 /// What an attempt asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestedResources {
     /// CPU cores; each is a worker.
     pub num_cpus: f64,
@@ -104,7 +105,7 @@ pub struct RequestedResources {
 }
 
 /// What was seen to be used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UsedResources {
     /// Highest use of a worker, in bytes.
     pub memory_peak_bytes: Option<u64>,
@@ -115,7 +116,7 @@ pub struct UsedResources {
 }
 
 /// The stage that takes the time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BottleneckInfo {
     /// `loading`, `processing` or `writing`.
     pub stage: String,
@@ -126,7 +127,7 @@ pub struct BottleneckInfo {
 }
 
 /// One job of a diagnosis.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobDiagnosis {
     /// The job.
     pub ray_job_id: String,
@@ -151,7 +152,7 @@ pub struct JobDiagnosis {
 }
 
 /// One attempt of a diagnosis.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptDiagnosis {
     /// Its id.
     pub attempt_id: String,
@@ -172,7 +173,7 @@ pub struct AttemptDiagnosis {
 }
 
 /// One fact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidenceLine {
     /// When it was so.
     pub at: Option<Timestamp>,
@@ -193,7 +194,7 @@ pub struct EvidenceLine {
 }
 
 /// Failed documents with like messages.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorGroup {
     /// The tier.
     pub tier_num: u32,
@@ -218,7 +219,7 @@ pub struct ErrorGroup {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineLine {
     /// When.
     pub at: Timestamp,
@@ -235,7 +236,7 @@ pub struct TimelineLine {
 }
 
 /// A call that would mend something, as it can be sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecommendedAction {
     /// HTTP method.
     pub method: String,
@@ -252,7 +253,7 @@ pub struct RecommendedAction {
 }
 
 /// `GET …/logs`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchLogs {
     /// The batch.
     pub batch_id: String,
@@ -263,7 +264,7 @@ pub struct BatchLogs {
 }
 
 /// The end of one log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogText {
     /// The tier.
     pub tier_num: u32,

@@ -1,5 +1,6 @@
 //! Documents and searches over them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -8,7 +9,7 @@ use crate::object::Sort;
 use crate::page::{PageQuery, PaginationResponse};
 
 /// A document: its payload's keys stand beside these.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentResponse {
     /// Its id.
     pub document_id: String,
@@ -26,7 +27,7 @@ pub struct DocumentResponse {
 }
 
 /// `POST /v1/collections/{id}/documents/list`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListDocumentsRequest {
     /// Only documents that match.
@@ -70,7 +71,7 @@ impl ListDocumentsRequest {
 }
 
 /// A page of documents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListDocumentsResponse {
     /// The page.
     pub results: Vec<DocumentResponse>,
@@ -81,7 +82,7 @@ pub struct ListDocumentsResponse {
 }
 
 /// How many documents a collection has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentCountResponse {
     /// The collection.
     pub collection_id: String,
@@ -90,7 +91,7 @@ pub struct DocumentCountResponse {
 }
 
 /// `POST /v1/retrievers/execute`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecuteRequest {
     /// Collections by id or name.
@@ -113,7 +114,7 @@ pub struct ExecuteRequest {
 }
 
 /// What a search found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecuteResponse {
     /// Always `completed`.
     pub status: String,

@@ -2,11 +2,12 @@
 //!
 //! Owns the types of errors and their statuses. It must not know what went wrong inside.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// `{"success": false, "status": 404, "error": {…}}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorEnvelope {
     /// Always `false`.
     pub success: bool,
@@ -17,7 +18,7 @@ pub struct ErrorEnvelope {
 }
 
 /// What is wrong.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// Stable name of the kind of error.
     #[serde(rename = "type")]
@@ -32,7 +33,7 @@ pub struct ErrorBody {
 macro_rules! error_types {
     ($($(#[$doc:meta])* $name:ident = $status:literal,)*) => {
         /// Kinds of error, each with its status.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorType { $($(#[$doc])* $name,)* }
 
         impl ErrorType {
@@ -77,7 +78,7 @@ error_types! {
 }
 
 /// One thing that does not fit, in `details.validation_errors`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ValidationIssue {
     /// Kind: `missing`, `extra_forbidden`, `type_error`, `value_error`, `json_invalid`.
     #[serde(rename = "type")]

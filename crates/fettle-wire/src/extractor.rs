@@ -1,12 +1,13 @@
 //! Feature extractors and plugins.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
 
 /// An extractor.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FeatureExtractorResponse {
     /// Name.
     pub feature_extractor_name: String,
@@ -41,7 +42,7 @@ pub struct FeatureExtractorResponse {
 }
 
 /// A registered plugin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginResponse {
     /// Its id.
     pub plugin_id: String,

@@ -2,7 +2,10 @@
 //!
 //! Owns the small differences between what the published client sends and the vocabulary's filter. It must not evaluate.
 
+use std::borrow::Cow;
+
 use fettle_model::filter::Filter;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -10,11 +13,65 @@ use serde_json::{Value, json};
 /// What a filter looks like, for people whose filter does not.
 const FORM: &str = "a filter is {\"AND\" | \"OR\" | \"NOT\": [filters]} or {field, operator, value}; operators are eq, ne, gt, lt, gte, lte, in, nin, contains, starts_with, ends_with, exists, is_null";
 
+/// The operators of a condition.
+const OPERATORS: [&str; 13] = [
+    "eq",
+    "ne",
+    "gt",
+    "lt",
+    "gte",
+    "lte",
+    "in",
+    "nin",
+    "contains",
+    "starts_with",
+    "ends_with",
+    "exists",
+    "is_null",
+];
+
 /// A filter that was sent.
 ///
 /// The published client writes `case_sensitive` into conditions too, where the vocabulary has it on combinations only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SentFilter(pub Filter);
+
+impl JsonSchema for SentFilter {
+    fn schema_name() -> Cow<'static, str> {
+        "LogicalOperator".into()
+    }
+
+    /// A combination of filters, or one condition; both may stand wherever a filter may.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let inner = generator.subschema_for::<Self>();
+        let many = json!({"anyOf": [{"type": "array", "items": inner}, {"type": "null"}]});
+        json_schema!({
+            "anyOf": [
+                {
+                    "title": "Combination",
+                    "type": "object",
+                    "properties": {
+                        "AND": many, "OR": many, "NOT": many,
+                        "case_sensitive": {"type": ["boolean", "null"]}
+                    },
+                    "additionalProperties": false
+                },
+                {
+                    "title": "Condition",
+                    "type": "object",
+                    "properties": {
+                        "field": {"type": "string"},
+                        "operator": {"type": "string", "enum": OPERATORS},
+                        "value": true,
+                        "case_sensitive": {"type": ["boolean", "null"]}
+                    },
+                    "required": ["field"],
+                    "additionalProperties": false
+                }
+            ]
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for SentFilter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,12 +1,13 @@
 //! Namespaces.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
 
 /// `POST /v1/namespaces`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateNamespaceRequest {
     /// Its name.
@@ -22,7 +23,7 @@ pub struct CreateNamespaceRequest {
 }
 
 /// An extractor by name and version.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedExtractor {
     /// Name.
@@ -34,7 +35,7 @@ pub struct NamedExtractor {
 }
 
 /// `PATCH /v1/namespaces/{id}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchNamespaceRequest {
     /// A new name.
@@ -44,7 +45,7 @@ pub struct PatchNamespaceRequest {
 }
 
 /// A namespace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NamespaceModel {
     /// Always `namespace`.
     pub object: String,

@@ -1,5 +1,6 @@
 //! Objects and their blobs. An object's other top-level keys are its own fields.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -24,7 +25,7 @@ pub trait OpenBody {
 }
 
 /// `POST /v1/buckets/{id}/objects`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateObjectRequest {
     /// Its blobs.
@@ -63,7 +64,7 @@ impl OpenBody for CreateObjectRequest {
 }
 
 /// `POST /v1/buckets/{id}/objects/batch`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateObjectsBatchRequest {
     /// The objects, each read on its own so that one bad object does not refuse the others.
@@ -71,7 +72,7 @@ pub struct CreateObjectsBatchRequest {
 }
 
 /// `PATCH` and `PUT /v1/buckets/{id}/objects/{id}`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchObjectRequest {
     /// A new place in the bucket.
@@ -92,7 +93,7 @@ impl OpenBody for PatchObjectRequest {
 }
 
 /// A blob as it is given.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateBlobRequest {
     /// The schema property that it fills.
@@ -113,7 +114,7 @@ pub struct CreateBlobRequest {
 }
 
 /// An object.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectResponse {
     /// Its id.
     pub object_id: String,
@@ -147,7 +148,7 @@ pub struct ObjectResponse {
 }
 
 /// A blob.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BlobModel {
     /// Its id.
     pub blob_id: String,
@@ -163,7 +164,7 @@ pub struct BlobModel {
 }
 
 /// What is known of a blob's file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BlobDetails {
     /// File name.
     pub filename: Option<String>,
@@ -176,7 +177,7 @@ pub struct BlobDetails {
 }
 
 /// The answer to a batch request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateObjectsBatchResponse {
     /// Objects that exist now.
     pub succeeded: Vec<ObjectResponse>,
@@ -191,7 +192,7 @@ pub struct CreateObjectsBatchResponse {
 }
 
 /// An object that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedObject {
     /// Its place in the request.
     pub object_index: u64,
@@ -202,7 +203,7 @@ pub struct FailedObject {
 }
 
 /// `POST /v1/buckets/{id}/objects/list`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListObjectsRequest {
     /// Only objects that match.
@@ -246,7 +247,7 @@ impl ListObjectsRequest {
 }
 
 /// An order.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sort {
     /// By which field.
@@ -256,7 +257,7 @@ pub struct Sort {
 }
 
 /// A page of objects.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListObjectsResponse {
     /// The page.
     pub results: Vec<ObjectResponse>,

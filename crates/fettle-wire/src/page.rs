@@ -2,6 +2,7 @@
 //!
 //! Owns names and bounds of paging. It must not know what is listed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A page holds at most this many records: a page is held in memory, and its answer is one body.
@@ -10,7 +11,7 @@ pub const PAGE_LIMIT_MAX: u64 = 1000;
 pub const PAGE_OFFSET_MAX: u64 = 10_000;
 
 /// Paging in the query of a list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PageQuery {
     /// How many at most.
     pub limit: Option<u64>,
@@ -33,7 +34,7 @@ pub struct PageQuery {
 }
 
 /// The body of a list of named resources.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListRequest {
     /// How many at most.
@@ -71,7 +72,7 @@ impl ListRequest {
 }
 
 /// What stands beside the results of a list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PaginationResponse {
     /// How many there are in all, where known.
     pub total: Option<u64>,
@@ -90,7 +91,7 @@ pub struct PaginationResponse {
 }
 
 /// The answer to a list of named resources.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListResponse<T> {
     /// The page.
     pub results: Vec<T>,
@@ -101,7 +102,7 @@ pub struct ListResponse<T> {
 }
 
 /// The answer to a delete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeleteResponse {
     /// Always `true`.
     pub success: bool,

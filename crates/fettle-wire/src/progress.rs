@@ -1,9 +1,10 @@
 //! How far a batch is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How far a batch is. Rows of tiers that have not begun are not known, so `total` can grow; `percent` counts tiers as equal shares.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchProgress {
     /// From 0 to 100.
     pub percent: Option<f64>,
@@ -46,7 +47,7 @@ pub struct BatchProgress {
 }
 
 /// A stage that runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchStageInfo {
     /// `loading`, `processing` or `writing`.
     pub name: String,
@@ -59,7 +60,7 @@ pub struct BatchStageInfo {
 }
 
 /// A tier that runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchStepInfo {
     /// `tier 0`.
     pub name: String,
@@ -72,7 +73,7 @@ pub struct BatchStepInfo {
 }
 
 /// The phases of a batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchPhases {
     /// Tiers whose manifests are written.
     pub dispatch: BatchPhaseDetail,
@@ -83,7 +84,7 @@ pub struct BatchPhases {
 }
 
 /// One phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchPhaseDetail {
     /// `pending`, `in_progress`, `completed` or `failed`.
     pub status: String,
@@ -104,7 +105,7 @@ impl Default for BatchPhaseDetail {
 }
 
 /// A stage and its time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchStageTiming {
     /// `loading`, `processing` or `writing`.
     pub name: String,

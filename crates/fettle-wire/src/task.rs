@@ -1,12 +1,13 @@
 //! Tasks and health.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::page::PageQuery;
 
 /// A long operation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskResponse {
     /// Its id.
     pub task_id: String,
@@ -29,7 +30,7 @@ pub struct TaskResponse {
 }
 
 /// What a cancel did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CancellationOutcome {
     /// Jobs that were asked to stop.
     pub ray_jobs_requested: u64,
@@ -40,7 +41,7 @@ pub struct CancellationOutcome {
 }
 
 /// `POST /v1/tasks/list`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListTasksRequest {
     /// Only of this type.
@@ -78,7 +79,7 @@ impl ListTasksRequest {
 }
 
 /// Health.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthCheckResponse {
     /// `OK` or `DEGRADED`.
     pub status: String,
@@ -91,7 +92,7 @@ pub struct HealthCheckResponse {
 }
 
 /// What works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthServiceStatus {
     /// There is no cache, so it works.
     pub cache: bool,
@@ -108,7 +109,7 @@ pub struct HealthServiceStatus {
 }
 
 /// Why something does not work.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthServiceErrors {
     /// The state database.
     #[serde(skip_serializing_if = "Option::is_none")]

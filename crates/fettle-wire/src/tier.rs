@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
 
 /// A tier.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TierTaskInfo {
     /// Its number, from zero.
     pub tier_num: u32,
@@ -63,7 +64,7 @@ pub struct TierTaskInfo {
 }
 
 /// A job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExtractorJobInfo {
     /// The extractor's name.
     pub extractor_type: String,
@@ -102,7 +103,7 @@ pub struct ExtractorJobInfo {
 }
 
 /// An execution of a job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptInfo {
     /// Its id; the submission id on the backend.
     pub attempt_id: String,
@@ -125,7 +126,7 @@ pub struct AttemptInfo {
 }
 
 /// What an attempt was submitted with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SubmissionParams {
     /// Command line.
     pub entrypoint: Option<String>,
@@ -158,7 +159,7 @@ pub struct SubmissionParams {
 }
 
 /// An error of a job or of documents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchErrorDetail {
     /// Category: `runtime`, `resource`, …
     pub error_type: String,
@@ -177,7 +178,7 @@ pub struct BatchErrorDetail {
 }
 
 /// What befell the infrastructure.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InfrastructureDetail {
     /// `oom`, `preemption`, `node_failure`, `ray_bug`, `rolling_update` or `unknown`.
     pub event_type: String,
@@ -201,7 +202,7 @@ pub struct InfrastructureDetail {
 }
 
 /// A tier's accounting: submitted = processed + failed + skipped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TierAuditInfo {
     /// Its number, from zero.
     pub tier_num: u32,

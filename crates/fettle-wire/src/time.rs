@@ -2,9 +2,11 @@
 //!
 //! Owns the one conversion between the vocabulary's milliseconds and text. It must not read a clock.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use fettle_model::UnixMillis;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -31,6 +33,20 @@ impl fmt::Display for Timestamp {
         // What lies outside the years that can be written is shown as the last one that can.
         let at = jiff::Timestamp::from_millisecond(self.0.0).unwrap_or(jiff::Timestamp::MAX);
         write!(f, "{at:.3}")
+    }
+}
+
+impl JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
     }
 }
 

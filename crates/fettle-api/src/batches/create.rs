@@ -11,6 +11,7 @@ use fettle_wire::batch::{
 };
 use fettle_wire::filter::SentFilter;
 use fettle_wire::page::DeleteResponse;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -30,7 +31,7 @@ const METADATA_BYTES_MAX: usize = 64 * 1024;
 /// Missing objects that are named in an error.
 const MISSING_SHOWN_MAX: usize = 20;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct CreateQuery {
     auto_submit: Option<bool>,
     trigger_processing: Option<bool>,

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use fettle_ports::{RowErrorQuery, StoredRowError};
 use fettle_wire::batch::{FailedDocument, FailedDocumentsResponse};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{At, batch_at};
@@ -18,7 +19,7 @@ const LIMIT_DEFAULT: u64 = 100;
 /// Documents of a page at most: each comes with a message and perhaps a traceback.
 const LIMIT_MAX: u64 = 1000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct FailedQuery {
     collection_id: Option<String>,
     tier_num: Option<u32>,

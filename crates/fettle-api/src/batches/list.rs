@@ -6,6 +6,7 @@ use fettle_model::BatchStatus;
 use fettle_ports::BatchFilter;
 use fettle_wire::batch::{BatchModel, ListBatchesRequest, ListBatchesResponse};
 use fettle_wire::page::PageQuery;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::view;
@@ -16,7 +17,7 @@ use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct ListQuery {
     status: Option<String>,
     bucket_id: Option<String>,

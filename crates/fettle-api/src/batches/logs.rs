@@ -5,6 +5,7 @@ use axum::extract::State;
 use fettle_core::{Attempt, Job};
 use fettle_ports::{ExecutorError, LogName};
 use fettle_wire::diagnose::{BatchLogs, LogText};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{At, batch_at, submitted};
@@ -22,7 +23,7 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Attempts of a job whose logs are shown, the latest: earlier ones tell the same.
 const ATTEMPTS_MAX: usize = 5;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct LogsQuery {
     tier_num: Option<u32>,
     ray_job_id: Option<String>,

@@ -8,6 +8,7 @@ use fettle_core::{Batch, JobState, Overrides, Scope};
 use fettle_ports::{BatchRecord, ResourceKind, StoreError};
 use fettle_wire::batch::{ResourceOverrides, SubmitBatchRequest};
 use fettle_wire::task::{CancellationOutcome, TaskResponse};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -28,7 +29,7 @@ const MEMORY_BYTES_MAX: u64 = 1 << 45;
 /// Priorities lie between this and its negative.
 const PRIORITY_MAX: i64 = 1000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct SubmitQuery {
     /// Has no effect: nothing that it could force is held back here.
     #[serde(rename = "force")]
@@ -120,7 +121,7 @@ pub(super) fn checked(location: &[&str], sent: ResourceOverrides) -> Result<Over
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct CancelQuery {
     pub(super) reason: Option<String>,
 }
