@@ -1,9 +1,9 @@
-//! Small files that several processes share: written whole or not at all, and read from their end.
+//! Small files that several processes share: written whole or not at all.
 //!
 //! Owns the way such files are replaced. It does not know what is in them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -41,25 +41,6 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// The last `lines_max` lines among the last `bytes_max` bytes of a file; empty when there is no such file.
-#[must_use]
-pub fn read_tail_lines(path: &Path, bytes_max: u64, lines_max: usize) -> String {
-    let bytes = read_tail(path, bytes_max).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines: Vec<&str> = text.lines().rev().take(lines_max).collect();
-    lines.reverse();
-    lines.join("\n")
-}
-
-fn read_tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max)))?;
-    let mut bytes = Vec::new();
-    file.take(bytes_max).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -78,15 +59,5 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn the_tail_is_bounded_in_bytes_and_lines() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        fs::write(&path, "one\ntwo\nthree\nfour\n").unwrap();
-        assert_eq!(read_tail_lines(&path, 1000, 2), "three\nfour");
-        assert_eq!(read_tail_lines(&path, 5, 9), "four");
-        assert_eq!(read_tail_lines(&dir.path().join("none"), 5, 9), "");
     }
 }

@@ -154,7 +154,7 @@ async fn admitted(shared: &Shared, namespace: &NamespaceId, job: &Job) -> Event 
         job: job.id.clone(),
         entrypoint: executor.entrypoint(&AttemptId::of(&job.id, number)),
         deployment_mode: executor.name().to_owned(),
-        env_vars_keys: Vec::new(),
+        env_vars_keys: executor.env_vars_keys(),
         plugin_archives,
         plugin_dependencies,
     }

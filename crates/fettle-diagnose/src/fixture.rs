@@ -213,7 +213,14 @@ pub(crate) fn death() -> DeathBuilder {
         last_finished_row: Some(0),
         ready: true,
         cpu_ms: None,
+        cpu_ms_since_row: None,
+        io_bytes: None,
+        io_bytes_since_row: None,
+        last_finished_at: None,
+        rows_finished: 1,
         log_tail: String::new(),
+        log: None,
+        kernel_lines: vec![],
         killed_by_driver: None,
     })
 }

@@ -87,6 +87,10 @@ impl Executor for LocalExecutor {
         "local"
     }
 
+    fn env_vars_keys(&self) -> Vec<String> {
+        start::env_vars_keys()
+    }
+
     fn entrypoint(&self, attempt: &AttemptId) -> String {
         let program = self
             .inner

@@ -107,6 +107,57 @@ pub struct InFlightRow {
     pub since: UnixMillis,
 }
 
+/// A piece of a log, as it stands there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LogPiece {
+    /// Where it begins in the log's file, in bytes.
+    pub offset: u64,
+    /// The text; bytes that are no UTF-8 are replaced.
+    pub text: String,
+}
+
+/// What was kept of a log beside its last lines, so that the first error outlives any flood after it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LogEvidence {
+    /// Where this process's part begins in the file, in bytes: workers of one number share a file.
+    pub begins_at: u64,
+    /// How long that part is, in bytes.
+    pub total_bytes: u64,
+    /// Where the kept last lines (`log_tail`, `driver_log_tail`) begin in the file, in bytes.
+    pub tail_offset: u64,
+    /// From the first line that looks like an error on.
+    pub first_error: Option<LogPiece>,
+    /// Around the last line that looks like an error.
+    pub last_error: Option<LogPiece>,
+    /// Bytes in the middle of a huge log that were not looked at, when no error was found before them.
+    #[serde(default)]
+    pub unscanned_bytes: u64,
+}
+
+/// The machine that an attempt ran on, as far as runs can differ by it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeEvidence {
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Instruction set, such as `x86_64`.
+    pub architecture: String,
+    /// Cores that the driver could use.
+    pub cores: u32,
+    /// Memory of the machine, or of the enclosing group where that allows less, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What the workers of an attempt used, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UsageEvidence {
+    /// CPU time, in milliseconds.
+    pub cpu_ms: u64,
+    /// Bytes read and written by any means.
+    pub io_bytes: u64,
+    /// How long workers lived, summed over them, in milliseconds.
+    pub worker_ms: u64,
+}
+
 /// The end of one worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerDeath {
@@ -130,8 +181,30 @@ pub struct WorkerDeath {
     pub ready: bool,
     /// CPU time it had used, in milliseconds.
     pub cpu_ms: Option<u64>,
+    /// CPU time since its last finished row, or since its start where it finished none, in milliseconds. It was sampled, so it may be
+    /// a tenth of a second off.
+    #[serde(default)]
+    pub cpu_ms_since_row: Option<u64>,
+    /// Bytes that it and its children had read and written by any means.
+    #[serde(default)]
+    pub io_bytes: Option<u64>,
+    /// Of these, since its last finished row.
+    #[serde(default)]
+    pub io_bytes_since_row: Option<u64>,
+    /// When it finished its last row.
+    #[serde(default)]
+    pub last_finished_at: Option<UnixMillis>,
+    /// How many rows it had finished.
+    #[serde(default)]
+    pub rows_finished: u64,
     /// The last lines of its standard error.
     pub log_tail: String,
+    /// What else was kept of its log, with byte offsets.
+    #[serde(default)]
+    pub log: Option<LogEvidence>,
+    /// Lines of the kernel's log that name this very process, where the kernel lets them be read.
+    #[serde(default)]
+    pub kernel_lines: Vec<String>,
     /// Whether the driver ended it on purpose (cancel, row time-out).
     pub killed_by_driver: Option<String>,
 }
@@ -156,12 +229,45 @@ pub struct AttemptEvidence {
     /// The last lines of the driver's standard error.
     #[serde(default)]
     pub driver_log_tail: String,
+    /// What else was kept of the driver's log, with byte offsets.
+    #[serde(default)]
+    pub driver_log: Option<LogEvidence>,
     /// Messages of the backend, oldest first.
     #[serde(default)]
     pub backend_messages: Vec<String>,
     /// Version of the `fettle` binary that drove it.
     pub version: Option<String>,
+    /// Version that its workers named.
+    #[serde(default)]
+    pub worker_version: Option<String>,
+    /// The machine.
+    #[serde(default)]
+    pub node_facts: Option<NodeEvidence>,
+    /// Names, never values, of the environment that the driver saw, sorted.
+    #[serde(default)]
+    pub env_keys: Vec<String>,
+    /// What its workers used.
+    #[serde(default)]
+    pub usage: Option<UsageEvidence>,
 }
 
 /// Worker deaths kept per attempt: enough for a pattern, little enough to store.
 pub const WORKER_DEATHS_KEPT_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_of_an_earlier_version_is_read_with_what_it_lacks_left_open() {
+        let old = r#"{"driver_exit":null,"node":"n","worker_deaths":[{"worker":0,"pid":7,"exit":{"code":null,"signal":9},"at":5,
+            "started_at":1,"memory":{"enforcement":"cgroup_v2","limit_bytes":1,"peak_bytes":1,"oom_kills":1,"limit_hits":0},
+            "in_flight":[],"last_finished_row":3,"ready":true,"cpu_ms":12,"log_tail":"t","killed_by_driver":null}],
+            "memory":null,"attempt_memory":null,"version":"0.1.0"}"#;
+        let evidence: AttemptEvidence = serde_json::from_str(old).unwrap();
+        let death = &evidence.worker_deaths[0];
+        assert_eq!((death.cpu_ms, death.cpu_ms_since_row), (Some(12), None));
+        assert_eq!((death.log.as_ref(), death.rows_finished), (None, 0));
+        assert_eq!((evidence.usage, evidence.node_facts.as_ref()), (None, None));
+    }
+}

@@ -109,6 +109,10 @@ pub trait Executor: Send + Sync {
     fn name(&self) -> &'static str;
     /// The command line that runs an attempt, for the submission parameters.
     fn entrypoint(&self, attempt: &AttemptId) -> String;
+    /// Names, never values, of the environment that an attempt is started with, for the submission parameters.
+    fn env_vars_keys(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// What it can give in all.
     fn capacity(&self) -> Capacity;
     /// Starts the attempt, or does nothing when it has been started before. `token` is the attempt's secret.

@@ -170,6 +170,33 @@ pub struct AttemptDiagnosis {
     pub worker_deaths: Vec<Value>,
     /// Worker deaths that were not kept.
     pub worker_deaths_dropped: u64,
+    /// Host name of the machine.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Kernel, instruction set, cores and memory of the machine.
+    #[serde(default)]
+    pub node_facts: Option<Value>,
+    /// Version of the driver.
+    #[serde(default)]
+    pub driver_version: Option<String>,
+    /// Version of the workers.
+    #[serde(default)]
+    pub worker_version: Option<String>,
+    /// Names, never values, of the driver's environment.
+    #[serde(default)]
+    pub env_vars_keys: Vec<String>,
+    /// How the driver ended, where its parent saw it.
+    #[serde(default)]
+    pub driver_exit: Option<String>,
+    /// The last lines of the driver's log.
+    #[serde(default)]
+    pub driver_log_tail: String,
+    /// What else was kept of the driver's log, with byte offsets.
+    #[serde(default)]
+    pub driver_log: Option<Value>,
+    /// What the backend said, oldest first.
+    #[serde(default)]
+    pub backend_messages: Vec<String>,
 }
 
 /// One fact.

@@ -10,6 +10,7 @@ mod death;
 mod finale;
 mod outbox;
 mod run;
+mod usage;
 mod worker_process;
 
 use std::path::PathBuf;

@@ -23,7 +23,10 @@ pub(crate) enum ToWorker {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum FromWorker {
     /// The extractor is loaded.
-    Ready,
+    Ready {
+        /// The worker's own version.
+        version: String,
+    },
     /// A row is taken up.
     Begun(BegunRow),
     /// Rows have reached a stage.
@@ -96,7 +99,9 @@ mod tests {
     #[test]
     fn frames_are_one_line_and_survive_it() {
         let frames = [
-            FromWorker::Ready,
+            FromWorker::Ready {
+                version: "1".into(),
+            },
             FromWorker::Begun(BegunRow {
                 row: 1,
                 source_id: "a\nb".into(),

@@ -126,7 +126,9 @@ async fn start(
     context
         .plan(&engine.declared)
         .map_err(|error| output.fatal(FatalCause::Extractor, &error.to_string()))?;
-    output.send(&FromWorker::Ready);
+    output.send(&FromWorker::Ready {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    });
     Ok((context, engine))
 }
 

@@ -106,13 +106,26 @@ fn attempt(facts: &AttemptFacts) -> AttemptDiagnosis {
             .map(death)
             .collect(),
         worker_deaths_dropped: evidence.map_or(0, |evidence| evidence.worker_deaths_dropped),
+        node: evidence.and_then(|evidence| evidence.node.clone()),
+        node_facts: evidence
+            .and_then(|evidence| evidence.node_facts.as_ref().map(|facts| json!(facts))),
+        driver_version: evidence.and_then(|evidence| evidence.version.clone()),
+        worker_version: evidence.and_then(|evidence| evidence.worker_version.clone()),
+        env_vars_keys: evidence.map_or_else(Vec::new, |evidence| evidence.env_keys.clone()),
+        driver_exit: evidence
+            .and_then(|evidence| evidence.driver_exit)
+            .map(|exit| exit.describe()),
+        driver_log_tail: evidence.map_or_else(String::new, |e| e.driver_log_tail.clone()),
+        driver_log: evidence
+            .and_then(|evidence| evidence.driver_log.as_ref().map(|log| json!(log))),
+        backend_messages: evidence.map_or_else(Vec::new, |e| e.backend_messages.clone()),
     }
 }
 
 fn death(death: &WorkerDeath) -> Value {
     let memory = &death.memory;
     let rows = death.in_flight.iter().map(
-        |row| json!({"row": row.row, "source_id": row.source_id, "size_bytes": row.size_bytes}),
+        |row| json!({"row": row.row, "source_id": row.source_id, "size_bytes": row.size_bytes, "since": Timestamp(row.since)}),
     );
     json!({
         "worker": death.worker,
@@ -121,11 +134,22 @@ fn death(death: &WorkerDeath) -> Value {
         "at": Timestamp(death.at),
         "started_at": Timestamp(death.started_at),
         "was_ready": death.ready,
+        "rows_finished": death.rows_finished,
+        "last_finished_row": death.last_finished_row,
+        "last_finished_at": death.last_finished_at.map(Timestamp),
+        "cpu_ms": death.cpu_ms,
+        "cpu_ms_since_row": death.cpu_ms_since_row,
+        "io_bytes": death.io_bytes,
+        "io_bytes_since_row": death.io_bytes_since_row,
         "memory_limit_bytes": memory.limit_bytes,
         "memory_peak_bytes": memory.peak_bytes,
         "oom_kills": memory.oom_kills,
         "limit_hits": memory.limit_hits,
+        "memory_curve": memory.curve.iter().map(|point| json!([Timestamp(point.at), point.bytes])).collect::<Vec<_>>(),
         "in_flight": rows.collect::<Vec<_>>(),
         "killed_by_driver": death.killed_by_driver,
+        "log_tail": death.log_tail,
+        "log": death.log,
+        "kernel_lines": death.kernel_lines,
     })
 }

@@ -342,7 +342,14 @@ fn out_of_memory(spec: &AttemptSpec) -> AttemptEvidence {
         last_finished_row: None,
         ready: false,
         cpu_ms: Some(300),
+        cpu_ms_since_row: Some(300),
+        io_bytes: None,
+        io_bytes_since_row: None,
+        last_finished_at: None,
+        rows_finished: 0,
         log_tail: "loading".into(),
+        log: None,
+        kernel_lines: vec![],
         killed_by_driver: None,
     };
     AttemptEvidence {

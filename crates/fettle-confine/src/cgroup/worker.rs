@@ -112,11 +112,20 @@ impl WorkerGroup {
         }
     }
 
+    /// CPU time in milliseconds of all that ever ran here, where the kernel keeps count.
+    #[must_use]
+    pub fn counted_cpu_ms(&self) -> Option<u64> {
+        match (self.enforcement, &self.path) {
+            (MemoryEnforcement::CgroupV2, Some(path)) => v2::cpu_ms(path),
+            _ => None,
+        }
+    }
+
     /// CPU time in milliseconds: of all that ever ran here where the kernel keeps count, else of those that run now.
     #[must_use]
     pub fn cpu_ms(&self) -> Option<u64> {
-        if let (MemoryEnforcement::CgroupV2, Some(path)) = (self.enforcement, &self.path) {
-            return v2::cpu_ms(path);
+        if let Some(counted) = self.counted_cpu_ms() {
+            return Some(counted);
         }
         let times: Vec<u64> = self
             .pids()

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use fettle_confine::{
-    AttemptDir, AttemptGroup, ExitRecord, read_json, read_tail_lines, terminate, write_atomically,
+    AttemptDir, AttemptGroup, ExitRecord, keep_log, read_json, terminate, write_atomically,
 };
 use fettle_model::{AttemptEvidence, AttemptExit, AttemptId, ProcessExit, UnixMillis};
 
@@ -83,8 +83,9 @@ fn record(dir: &AttemptDir, at: UnixMillis) -> EndRecord {
     });
     evidence.backend_messages.extend(complaint);
     evidence.driver_exit = read_json::<ProcessExit>(&dir.driver_exit()).ok().flatten();
-    evidence.driver_log_tail =
-        read_tail_lines(&dir.driver_err(), LOG_TAIL_BYTES_MAX, LOG_TAIL_LINES_MAX);
+    let kept = keep_log(&dir.driver_err(), 0, LOG_TAIL_BYTES_MAX, LOG_TAIL_LINES_MAX);
+    evidence.driver_log_tail = kept.tail;
+    evidence.driver_log = Some(kept.evidence);
     EndRecord {
         exit,
         evidence,

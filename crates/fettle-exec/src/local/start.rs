@@ -92,6 +92,16 @@ pub(crate) fn spawn(
     Ok(child)
 }
 
+/// The names of the environment that a driver inherits, sorted.
+pub(crate) fn env_vars_keys() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| !is_secret(name)).collect();
+    names.push(ATTEMPT_MARKER_ENV.to_owned());
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 fn log(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)
@@ -110,6 +120,14 @@ fn is_secret(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environment_is_told_by_names_without_secrets() {
+        let names = env_vars_keys();
+        assert!(names.contains(&"PATH".to_owned()), "{names:?}");
+        assert!(names.iter().all(|name| !is_secret(name)), "{names:?}");
+        assert!(names.is_sorted());
+    }
 
     #[test]
     fn secrets_of_serve_are_known_by_their_names() {

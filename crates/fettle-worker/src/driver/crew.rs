@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample};
+use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample, uptime_ms};
 use fettle_model::evidence::InFlightRow;
 use fettle_model::{RowNumber, Stage, StageTimings, UnixMillis};
 use fettle_wire::internal::WorkerBeat;
 
 use super::curve::Curve;
+use super::usage::Usage;
 use super::worker_process::WorkerProcess;
 use crate::frame::BegunRow;
 
@@ -60,6 +61,9 @@ pub(super) struct Crewman {
     /// When it last took a step that was heard of.
     pub(super) last_step_at: UnixMillis,
     pub(super) curve: Curve,
+    pub(super) usage: Usage,
+    /// When it was started, in milliseconds since boot: the kernel's log counts so.
+    pub(super) started_uptime_ms: u64,
     pub(super) stages: StageTimings,
     pub(super) killed: Option<Killed>,
     /// Where its threads stood when it was ended.
@@ -79,6 +83,8 @@ impl Crewman {
             last_finished_row: None,
             last_step_at: now,
             curve: Curve::new(),
+            usage: Usage::default(),
+            started_uptime_ms: uptime_ms(),
             stages: StageTimings::default(),
             killed: None,
             threads_at_kill: None,
@@ -112,11 +118,13 @@ impl Crewman {
     pub(super) fn finished(&mut self, row: RowNumber, now: UnixMillis) {
         self.last_step_at = now;
         self.last_finished_row = Some(row);
+        self.usage.row_finished(now);
         self.rows.remove(&row);
     }
 
-    /// Reads its memory for the curve, if the curve wants a point.
+    /// Samples its use, and reads its memory for the curve if the curve wants a point.
     pub(super) fn look(&mut self, now: UnixMillis) -> Option<MemoryReading> {
+        self.usage.look(&self.group);
         if !self.curve.wants(now) {
             return None;
         }

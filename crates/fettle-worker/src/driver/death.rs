@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of the evidence, before the traces vanish. Causes rest on counters and signals, never on an exit code alone.
 
-use fettle_confine::{AttemptDir, MemoryReading, read_tail_lines, threads};
+use fettle_confine::{AttemptDir, MemoryReading, keep_log, kernel_lines, threads};
 use fettle_model::evidence::MemoryEnforcement;
 use fettle_model::{
     DocumentErrorClass, ErrorCategory, MemoryEvidence, ProcessExit, RowError, RowOutcome,
@@ -53,7 +53,14 @@ pub(super) fn evidence(
     memory: &MemoryReading,
     now: UnixMillis,
 ) -> WorkerDeath {
-    let mut log_tail = log_tail(dir, number, worker.process.log_start);
+    let path = dir.worker_err(number);
+    let kept = keep_log(
+        &path,
+        worker.process.log_start,
+        LOG_TAIL_BYTES,
+        LOG_TAIL_LINES,
+    );
+    let mut log_tail = kept.tail;
     if let Some(threads) = &worker.threads_at_kill {
         log_tail = format!("{log_tail}\n{threads}").trim_start().to_owned();
     }
@@ -67,8 +74,15 @@ pub(super) fn evidence(
         in_flight: worker.in_flight(),
         last_finished_row: worker.last_finished_row,
         ready: worker.is_ready,
-        cpu_ms: worker.group.cpu_ms(),
+        cpu_ms: worker.group.counted_cpu_ms().or(worker.usage.cpu_ms()),
+        cpu_ms_since_row: worker.usage.cpu_ms_since_row(),
+        io_bytes: worker.usage.io_bytes(),
+        io_bytes_since_row: worker.usage.io_bytes_since_row(),
+        last_finished_at: worker.usage.last_finished_at,
+        rows_finished: worker.usage.rows_finished,
         log_tail,
+        log: Some(kept.evidence),
+        kernel_lines: kernel_lines(worker.process.pid, worker.started_uptime_ms),
         killed_by_driver: worker.killed.map(|killed| killed.describe().to_owned()),
     }
 }
@@ -80,17 +94,6 @@ pub(super) fn memory_evidence(worker: &Crewman, memory: &MemoryReading) -> Memor
     let mut evidence = memory.to_evidence(points);
     evidence.peak_bytes = evidence.peak_bytes.max(sampled_peak);
     evidence
-}
-
-/// The end of what this worker wrote to the log that it shares with earlier ones of its number.
-fn log_tail(dir: &AttemptDir, number: u32, start: u64) -> String {
-    let path = dir.worker_err(number);
-    let length = std::fs::metadata(&path).map_or(0, |file| file.len());
-    read_tail_lines(
-        &path,
-        length.saturating_sub(start).min(LOG_TAIL_BYTES),
-        LOG_TAIL_LINES,
-    )
 }
 
 /// Where the threads of a process stand, for the log.

@@ -5,13 +5,15 @@
 use std::time::Duration;
 
 use fettle_client::{AttemptClient, Backoff};
-use fettle_confine::{AttemptDir, node_facts, read_tail_lines, write_atomically};
-use fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
+use fettle_confine::{AttemptDir, NodeFacts, keep_log, node_facts, write_atomically};
+use fettle_model::evidence::{NodeEvidence, UsageEvidence, WORKER_DEATHS_KEPT_MAX};
 use fettle_model::{AttemptEvidence, AttemptExit, MemoryEvidence, StageTimings, WorkerDeath};
 use fettle_wire::internal::ExitReport;
 
 use crate::clock;
 use crate::codes;
+
+use super::usage::Usage;
 
 /// How long the report is tried; afterwards `serve` reads the file.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,6 +24,8 @@ const WAIT_LONGEST: Duration = Duration::from_secs(2);
 /// Of the driver's log is kept what is kept of a worker's.
 const LOG_TAIL_LINES: usize = 40;
 const LOG_TAIL_BYTES: u64 = 16 << 10;
+/// Names of the environment that are kept: more than any sane environment has.
+const ENV_KEYS_MAX: usize = 1_000;
 
 /// How an attempt ended, before it is written down.
 #[derive(Debug, Default)]
@@ -38,6 +42,10 @@ pub(super) struct Ending {
     pub(super) memory: Option<MemoryEvidence>,
     /// How the stages spent their time.
     pub(super) stages: StageTimings,
+    /// What workers that have ended used.
+    pub(super) usage: UsageEvidence,
+    /// The version that workers named.
+    pub(super) worker_version: Option<String>,
 }
 
 impl Ending {
@@ -71,9 +79,18 @@ impl Ending {
         }
     }
 
+    /// Adds what a worker has used that lived for `lived_ms`.
+    pub(super) fn add_usage(&mut self, usage: &Usage, cpu_ms: Option<u64>, lived_ms: u64) {
+        let cpu_ms = cpu_ms.or(usage.cpu_ms()).unwrap_or(0);
+        self.usage.cpu_ms = self.usage.cpu_ms.saturating_add(cpu_ms);
+        let io_bytes = usage.io_bytes().unwrap_or(0);
+        self.usage.io_bytes = self.usage.io_bytes.saturating_add(io_bytes);
+        self.usage.worker_ms = self.usage.worker_ms.saturating_add(lived_ms);
+    }
+
     fn into_report(self, dir: &AttemptDir) -> ExitReport {
-        let mut driver_log_tail =
-            read_tail_lines(&dir.driver_err(), LOG_TAIL_BYTES, LOG_TAIL_LINES);
+        let kept = keep_log(&dir.driver_err(), 0, LOG_TAIL_BYTES, LOG_TAIL_LINES);
+        let mut driver_log_tail = kept.tail;
         if let Some(message) = &self.message
             && !driver_log_tail.contains(message)
         {
@@ -81,13 +98,19 @@ impl Ending {
                 .trim_start()
                 .to_owned();
         }
+        let node = node_facts();
         let evidence = AttemptEvidence {
-            node: Some(node_facts().hostname).filter(|name| !name.is_empty()),
+            node: Some(node.hostname.clone()).filter(|name| !name.is_empty()),
             worker_deaths: self.deaths,
             worker_deaths_dropped: self.deaths_dropped,
             memory: self.memory,
             driver_log_tail,
+            driver_log: Some(kept.evidence),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            worker_version: self.worker_version,
+            node_facts: Some(machine(node)),
+            env_keys: env_keys(),
+            usage: Some(self.usage).filter(|usage| usage.worker_ms > 0),
             ..AttemptEvidence::default()
         };
         // An attempt without an end has lost its driver's mind; it is said so rather than called finished.
@@ -99,6 +122,24 @@ impl Ending {
             at: clock::now(),
         }
     }
+}
+
+/// The machine as evidence.
+fn machine(node: NodeFacts) -> NodeEvidence {
+    NodeEvidence {
+        kernel: node.kernel,
+        architecture: std::env::consts::ARCH.to_owned(),
+        cores: node.cores,
+        memory_bytes: node.memory_total_bytes,
+    }
+}
+
+/// Names of the environment, sorted; values are nobody's business.
+fn env_keys() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> = names.take(ENV_KEYS_MAX).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Writes the last word; the exit code.
@@ -177,7 +218,14 @@ mod tests {
             last_finished_row: None,
             ready: false,
             cpu_ms: None,
+            cpu_ms_since_row: None,
+            io_bytes: None,
+            io_bytes_since_row: None,
+            last_finished_at: None,
+            rows_finished: 0,
             log_tail: String::new(),
+            log: None,
+            kernel_lines: vec![],
             killed_by_driver: None,
         }
     }
@@ -211,5 +259,7 @@ mod tests {
         assert_eq!(record.exit, AttemptExit::DriverFailed);
         assert!(record.evidence.driver_log_tail.contains("no manifest"));
         assert_eq!(record.evidence.memory.unwrap().peak_bytes, Some(5));
+        assert!(record.evidence.env_keys.iter().any(|name| name == "PATH"));
+        assert!(record.evidence.node_facts.unwrap().cores >= 1);
     }
 }

@@ -234,8 +234,9 @@ impl Driver {
             return;
         };
         match frame {
-            FromWorker::Ready => {
+            FromWorker::Ready { version } => {
                 worker.is_ready = true;
+                self.ending.worker_version.get_or_insert(version);
                 self.schedule.ready(number);
             }
             FromWorker::Begun(begun) => {
@@ -292,6 +293,9 @@ impl Driver {
         // Before anything else: the counters are gone when the group is used again.
         let memory = worker.group.read();
         self.ending.stages.add(&worker.stages);
+        let lived_ms = now.since(worker.started_at);
+        let counted = worker.group.counted_cpu_ms();
+        self.ending.add_usage(&worker.usage, counted, lived_ms);
         if exit.is_success() && worker.rows.is_empty() && worker.has_been_told_to_end {
             self.ending
                 .keep_memory(death::memory_evidence(&worker, &memory));

@@ -62,6 +62,28 @@ fn a_tier_without_enough_memory_is_diagnosed_and_mended_by_the_recommended_call(
         "no kernel counter in {evidence}"
     );
 
+    let attempt = &diagnosis["per_tier"][1]["jobs"][0]["attempts"][0];
+    let death = &attempt["worker_deaths"][0];
+    assert!(death["cpu_ms_since_row"].is_u64(), "{death:#}");
+    assert!(death["io_bytes_since_row"].as_u64() > Some(0), "{death:#}");
+    assert!(
+        !death["memory_curve"].as_array().unwrap().is_empty(),
+        "{death:#}"
+    );
+    assert!(death["log"]["tail_offset"].is_u64(), "{death:#}");
+    for version in ["driver_version", "node_facts", "driver_log"] {
+        assert!(!attempt[version].is_null(), "{version} in {attempt:#}");
+    }
+    for keys in [
+        &attempt["env_vars_keys"],
+        &diagnosis["per_tier"][1]["submission_params"]["env_vars_keys"],
+    ] {
+        assert!(
+            keys.as_array().unwrap().contains(&json!("PATH")),
+            "{keys:#}"
+        );
+    }
+
     let action = &diagnosis["recommended_actions"][0];
     let memory = action["body"]["memory_bytes"].as_u64().unwrap();
     assert!(memory > TOO_LITTLE_BYTES, "{action}");
