@@ -11,7 +11,8 @@ use fettle_ports::{
     BatchFilter, BucketRecord, CollectionRecord, CollectionSource, Page, ResourceKind, StoreExt,
 };
 use fettle_wire::bucket::{
-    BatchStatistics, BucketResponse, CreateBucketRequest, PatchBucketRequest,
+    BatchStatistics, BucketResponse, BucketSchema, CreateBucketRequest, PatchBucketRequest,
+    UniqueKey,
 };
 use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
 use schemars::JsonSchema;
@@ -119,10 +120,62 @@ async fn list(
     Ok(Json(wanted.answer(models, total, |model| model)))
 }
 
+#[derive(Deserialize, JsonSchema)]
+struct PatchQuery {
+    /// Whether a schema is taken that objects of the bucket may not fit.
+    force_schema_break: Option<bool>,
+}
+
+/// A schema that objects may not fit is a mistake more often than not.
+async fn refuse_break(
+    state: &ApiState,
+    record: &BucketRecord,
+    new: &BucketSchema,
+) -> Result<(), ApiError> {
+    let breaks = schema::breaks(&schema::of(record)?, new);
+    if breaks.is_empty() || object_count(state, record).await? == 0 {
+        return Ok(());
+    }
+    let present = format!(
+        "its objects may not fit the new schema: {}; send `?force_schema_break=true` to change it all the same",
+        breaks.join(", ")
+    );
+    Err(ApiError::conflict("changing the schema", present))
+}
+
+/// Objects carry a hash of their unique key, so it can only change while there are none.
+async fn change_unique_key(
+    state: &ApiState,
+    record: &mut BucketRecord,
+    key: &UniqueKey,
+) -> Result<(), ApiError> {
+    schema::check_unique_key(key, &schema::of(record)?)?;
+    let old: Option<UniqueKey> = record
+        .unique_key
+        .clone()
+        .and_then(|old| serde_json::from_value(old).ok());
+    let same_fields = old.is_some_and(|old| old.fields == key.fields);
+    if !same_fields && object_count(state, record).await? > 0 {
+        let present = "the bucket has objects; delete them first, or make another bucket";
+        return Err(ApiError::conflict("changing the unique key", present));
+    }
+    record.unique_key = Some(json!(key));
+    Ok(())
+}
+
+async fn object_count(state: &ApiState, record: &BucketRecord) -> Result<u64, ApiError> {
+    let store = state.control().store();
+    let stats = store
+        .object_stats(&record.namespace_id, &record.bucket_id)
+        .await?;
+    Ok(stats.0)
+}
+
 async fn patch(
     State(state): State<ApiState>,
     tenant: Tenant,
     InPath(name): InPath<String>,
+    Params(query): Params<PatchQuery>,
     Body(body): Body<PatchBucketRequest>,
 ) -> Result<Json<BucketResponse>, ApiError> {
     let mut record = bucket(&state, &tenant.namespace_id, &name).await?;
@@ -132,7 +185,13 @@ async fn patch(
     }
     if let Some(new) = body.bucket_schema {
         schema::check(&new)?;
+        if !query.force_schema_break.unwrap_or(false) {
+            refuse_break(&state, &record, &new).await?;
+        }
         record.bucket_schema = json!(new);
+    }
+    if let Some(key) = body.unique_key {
+        change_unique_key(&state, &mut record, &key).await?;
     }
     record.description = body.description.or(record.description);
     record.metadata = body.metadata.unwrap_or(record.metadata);

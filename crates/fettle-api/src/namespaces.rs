@@ -10,7 +10,9 @@ use fettle_ports::{
     NamespaceRecord, Page, PluginRecord, ResourceKind, StoreExt,
 };
 use fettle_wire::error::ErrorType;
-use fettle_wire::namespace::{CreateNamespaceRequest, NamespaceModel, PatchNamespaceRequest};
+use fettle_wire::namespace::{
+    CreateNamespaceRequest, NamespaceModel, NamespaceStatsResponse, PatchNamespaceRequest,
+};
 use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,6 +33,7 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
     ApiRouter::new()
         .api_route("/namespaces", post(create).get(list_get))
         .api_route("/namespaces/list", post(list_post))
+        .api_route("/namespaces/{namespace}/stats", get(stats))
         .api_route(
             "/namespaces/{namespace}",
             get(read).patch(patch).put(patch).delete(delete),
@@ -78,6 +81,37 @@ async fn read(
 ) -> Result<Json<NamespaceModel>, ApiError> {
     let record = visible_namespace(&state, &key, &name).await?;
     Ok(Json(view(&state, record).await?))
+}
+
+async fn stats(
+    State(state): State<ApiState>,
+    Caller(key): Caller,
+    InPath(name): InPath<String>,
+) -> Result<Json<NamespaceStatsResponse>, ApiError> {
+    let record = visible_namespace(&state, &key, &name).await?;
+    count(&state, &record.namespace_id).await.map(Json)
+}
+
+/// How much a namespace holds.
+async fn count(state: &ApiState, id: &NamespaceId) -> Result<NamespaceStatsResponse, ApiError> {
+    let buckets: Vec<BucketRecord> = all(state, id).await?;
+    let held: Vec<CollectionRecord> = all(state, id).await?;
+    let store = state.control().store();
+    let (mut objects, mut documents) = (0, 0);
+    for bucket in &buckets {
+        objects += store.object_stats(id, &bucket.bucket_id).await?.0;
+    }
+    for collection in &held {
+        documents += document_count(state, collection).await?;
+    }
+    Ok(NamespaceStatsResponse {
+        namespace_id: id.to_string(),
+        bucket_count: buckets.len() as u64,
+        collection_count: held.len() as u64,
+        object_count: objects,
+        document_count: documents,
+        document_count_complete: true,
+    })
 }
 
 async fn list_get(
@@ -211,34 +245,19 @@ async fn delete(
 }
 
 async fn view(state: &ApiState, record: NamespaceRecord) -> Result<NamespaceModel, ApiError> {
-    let id = &record.namespace_id;
-    let buckets: Vec<BucketRecord> = all(state, id).await?;
-    let held: Vec<CollectionRecord> = all(state, id).await?;
-    let mut objects = 0;
-    for bucket in &buckets {
-        objects += state
-            .control()
-            .store()
-            .object_stats(id, &bucket.bucket_id)
-            .await?
-            .0;
-    }
-    let mut documents = 0;
-    for collection in &held {
-        documents += document_count(state, collection).await?;
-    }
+    let held = count(state, &record.namespace_id).await?;
     Ok(NamespaceModel {
         object: "namespace".to_owned(),
-        namespace_id: id.to_string(),
+        namespace_id: held.namespace_id,
         namespace_name: record.namespace_name,
         description: record.description,
         mode: "managed".to_owned(),
         namespace_type: "standard".to_owned(),
         namespace_ready: true,
-        bucket_count: Some(buckets.len() as u64),
-        collection_count: Some(held.len() as u64),
-        object_count: Some(objects),
-        document_count: Some(documents),
+        bucket_count: Some(held.bucket_count),
+        collection_count: Some(held.collection_count),
+        object_count: Some(held.object_count),
+        document_count: Some(held.document_count),
         document_count_complete: true,
         created_at: record.created_at.into(),
         updated_at: record.updated_at.into(),

@@ -3,6 +3,7 @@
 mod address;
 mod blob;
 mod create;
+mod identity;
 mod list;
 mod view;
 
@@ -12,13 +13,17 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::NoContent;
 use fettle_model::NamespaceId;
-use fettle_ports::{BucketRecord, CollectionRecord, DocumentQuery, IndexError, ObjectRecord};
+use fettle_ports::{
+    BucketRecord, CollectionRecord, DocumentQuery, IndexError, ObjectRecord, StoreError,
+};
+use fettle_wire::bucket::UniqueKeyPolicy;
 use fettle_wire::object::{
     CreateObjectRequest, CreateObjectsBatchRequest, CreateObjectsBatchResponse, ObjectResponse,
     PatchObjectRequest,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::body::{Body, InPath, Open, Params};
 use crate::buckets::schema;
@@ -40,14 +45,14 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
         .api_route("/buckets/{bucket}/objects/list", post(list::list_post))
         .api_route(
             "/buckets/{bucket}/objects/{object}",
-            get(read).patch(patch).put(patch).delete(delete),
+            get(read).patch(patch).put(put).delete(delete),
         )
 }
 
 #[derive(Deserialize, JsonSchema)]
 struct CreateQuery {
     auto_process: Option<bool>,
-    policy: Option<String>,
+    policy: Option<UniqueKeyPolicy>,
 }
 
 async fn create_one(
@@ -58,10 +63,14 @@ async fn create_one(
     Open(body): Open<CreateObjectRequest>,
 ) -> Result<Json<ObjectResponse>, ApiError> {
     only("auto_process", query.auto_process, &false)?;
-    only("policy", query.policy, &"insert".to_owned())?;
     let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
-    let mut made =
-        create::insert(&state, &bucket, vec![create::build(&state, &bucket, body)?]).await?;
+    let policy = identity::policy(&bucket, query.policy)?;
+    let built = create::build(&state, &bucket, body)?;
+    let built = match identity::replace(&state, policy, built).await? {
+        Ok(record) => return Ok(Json(view::view(record))),
+        Err(built) => built,
+    };
+    let mut made = create::insert(&state, &bucket, vec![built]).await?;
     match made.pop() {
         Some(made) => made.answer().map(Json),
         None => Err(ApiError::internal("an object was stored without an answer")),
@@ -151,6 +160,35 @@ async fn patch(
 ) -> Result<Json<ObjectResponse>, ApiError> {
     let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
     let mut record = object(&state, &tenant.namespace_id, &bucket, &id).await?;
+    let sent = checked(&body)?;
+    for (key, value) in sent {
+        if value.is_null() {
+            record.fields.remove(key);
+        } else {
+            record.fields.insert(key.clone(), value.clone());
+        }
+    }
+    record.key_prefix = body.key_prefix.or(record.key_prefix);
+    change(&state, &bucket, record).await
+}
+
+async fn put(
+    State(state): State<ApiState>,
+    tenant: Tenant,
+    InPath((name, id)): InPath<(String, String)>,
+    Open(body): Open<PatchObjectRequest>,
+) -> Result<Json<ObjectResponse>, ApiError> {
+    let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
+    let mut record = object(&state, &tenant.namespace_id, &bucket, &id).await?;
+    record.fields = checked(&body)?.clone();
+    record.fields.retain(|_, value| !value.is_null());
+    record.key_prefix = body.key_prefix;
+    change(&state, &bucket, record).await
+}
+
+/// The fields of a change, which may not touch blobs.
+fn checked(body: &PatchObjectRequest) -> Result<&Map<String, Value>, ApiError> {
+    only("skip_duplicates", body.skip_duplicates, &false)?;
     if body.fields.contains_key("blobs") {
         return Err(ApiError::invalid(
             &["blobs"],
@@ -158,23 +196,31 @@ async fn patch(
         ));
     }
     create::check_own_fields(&body.fields)?;
-    for (key, value) in body.fields {
-        if value.is_null() {
-            record.fields.remove(&key);
-        } else {
-            record.fields.insert(key, value);
-        }
-    }
+    Ok(&body.fields)
+}
+
+/// Stores a changed object, once it fits the bucket's schema.
+async fn change(
+    state: &ApiState,
+    bucket: &BucketRecord,
+    mut record: ObjectRecord,
+) -> Result<Json<ObjectResponse>, ApiError> {
     let filled = record
         .blobs
         .iter()
         .map(|blob| blob.property.as_str())
         .collect();
-    schema::check_fields(&schema::of(&bucket)?, &mut record.fields, &filled)?;
-    record.key_prefix = body.key_prefix.or(record.key_prefix);
+    schema::check_fields(&schema::of(bucket)?, &mut record.fields, &filled)?;
+    record.unique_key = identity::unique_key(bucket, &record.blobs, &record.fields)?;
     record.updated_at = state.now();
-    state.control().store().update_object(&record).await?;
-    Ok(Json(view::view(record)))
+    match state.control().store().update_object(&record).await {
+        Err(StoreError::AlreadyExists { name, .. }) => {
+            Err(ApiError::exists("object with this unique key", &name))
+        }
+        other => other
+            .map(|()| Json(view::view(record)))
+            .map_err(ApiError::from),
+    }
 }
 
 async fn delete(
@@ -188,6 +234,7 @@ async fn delete(
     store
         .delete_object(&tenant.namespace_id, &bucket.bucket_id, &record.object_id)
         .await?;
+    blob::delete_bytes(&state, &record.blobs).await?;
     let prefix = blob::prefix(&record.bucket_id, &record.object_id);
     state.control().blobs().delete_prefix(&prefix).await?;
     Ok(NoContent)

@@ -277,6 +277,15 @@ pub struct ObjectRecord {
     pub fields: Map<String, Value>,
     /// A key under which creating it again gives the same object.
     pub idempotency_key: Option<String>,
+    /// Hash of the values of the bucket's unique key; no two objects of a bucket have the same.
+    #[serde(default)]
+    pub unique_key: Option<String>,
+    /// Hash of what its blobs hold; none without blobs.
+    #[serde(default)]
+    pub content_hash: Option<String>,
+    /// Whether it was created on condition that no object of the bucket has the same `content_hash`.
+    #[serde(default)]
+    pub skip_duplicates: bool,
     /// When it was made.
     pub created_at: UnixMillis,
     /// When it was last changed.

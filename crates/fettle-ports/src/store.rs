@@ -214,7 +214,8 @@ pub trait Store: Send + Sync {
 
     // Objects.
 
-    /// Adds objects; all or none. An object whose idempotency key exists in the bucket is not added: its present record takes its place in the answer, marked `true`.
+    /// Adds objects; all or none. An object whose idempotency key or unique key exists in the bucket, or whose `content_hash`
+    /// exists there and which has `skip_duplicates`, is not added: the present record takes its place in the answer, marked `true`.
     async fn insert_objects(
         &self,
         objects: Vec<ObjectRecord>,
@@ -228,6 +229,13 @@ pub trait Store: Send + Sync {
         bucket: &BucketId,
         ids: &[ObjectId],
     ) -> Result<Vec<ObjectRecord>, StoreError>;
+    /// The object of the bucket with this unique key.
+    async fn object_by_unique_key(
+        &self,
+        namespace: &NamespaceId,
+        bucket: &BucketId,
+        unique_key: &str,
+    ) -> Result<Option<ObjectRecord>, StoreError>;
     /// A page of objects, oldest first, with sequence numbers, and how many there are in all.
     async fn list_objects(
         &self,

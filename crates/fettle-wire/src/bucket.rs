@@ -34,6 +34,8 @@ pub struct PatchBucketRequest {
     pub description: Option<String>,
     /// New notes, in place of all that were there.
     pub metadata: Option<Map<String, Value>>,
+    /// Fields that must be unique together; can be changed while the bucket is empty.
+    pub unique_key: Option<UniqueKey>,
 }
 
 /// The schema of a bucket's objects.
@@ -147,8 +149,21 @@ impl FieldType {
 pub struct UniqueKey {
     /// The fields.
     pub fields: Vec<String>,
-    /// What happens to an object whose key exists: only `insert`, which refuses it.
-    pub default_policy: Option<String>,
+    /// What happens to an object whose key exists; `insert` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_policy: Option<UniqueKeyPolicy>,
+}
+
+/// What happens to an object whose unique key exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UniqueKeyPolicy {
+    /// It is refused.
+    Insert,
+    /// It takes the other's place; where there is none, it is refused.
+    Update,
+    /// It takes the other's place; where there is none, it is added.
+    Upsert,
 }
 
 /// A bucket.

@@ -44,6 +44,23 @@ pub struct PatchNamespaceRequest {
     pub description: Option<String>,
 }
 
+/// How much a namespace holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamespaceStatsResponse {
+    /// The namespace.
+    pub namespace_id: String,
+    /// How many buckets it has.
+    pub bucket_count: u64,
+    /// How many collections it has.
+    pub collection_count: u64,
+    /// How many objects its buckets have.
+    pub object_count: u64,
+    /// How many documents its collections have.
+    pub document_count: u64,
+    /// Whether `document_count` counts all collections.
+    pub document_count_complete: bool,
+}
+
 /// A namespace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NamespaceModel {

@@ -34,7 +34,7 @@ pub struct CreateObjectRequest {
     pub key_prefix: Option<String>,
     /// A key under which creating it again gives the same object.
     pub idempotency_key: Option<String>,
-    /// Whether an object with the same blobs, created with this flag too, is answered instead.
+    /// Whether an object of the bucket with the same blobs is answered instead.
     pub skip_duplicates: Option<bool>,
     /// Accepted with the client's default.
     pub canonicalize_source: Option<bool>,
@@ -71,7 +71,7 @@ pub struct CreateObjectsBatchRequest {
     pub objects: Vec<Value>,
 }
 
-/// `PATCH` and `PUT /v1/buckets/{id}/objects/{id}`.
+/// `PATCH /v1/buckets/{id}/objects/{id}`, which sets single fields, and `PUT`, which sets all of them.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchObjectRequest {
@@ -79,7 +79,7 @@ pub struct PatchObjectRequest {
     pub key_prefix: Option<String>,
     /// Accepted with the client's default.
     pub skip_duplicates: Option<bool>,
-    /// Fields to set: all keys that are not above. A null removes the field.
+    /// Fields to set: all keys that are not above. With PATCH a null removes the field.
     #[serde(skip)]
     pub fields: Map<String, Value>,
 }
@@ -135,9 +135,9 @@ pub struct ObjectResponse {
     /// Whether it existed already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replayed: Option<bool>,
-    /// By what it was recognised: `idempotency_key` or `skip_duplicates`.
+    /// By what it was recognised.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub replayed_by: Option<String>,
+    pub replayed_by: Option<ReplayedBy>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -145,6 +145,16 @@ pub struct ObjectResponse {
     /// Its own fields.
     #[serde(flatten)]
     pub fields: Map<String, Value>,
+}
+
+/// By what an object that existed already was recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayedBy {
+    /// By its `idempotency_key`.
+    IdempotencyKey,
+    /// By what its blobs hold.
+    SkipDuplicates,
 }
 
 /// A blob.

@@ -73,20 +73,35 @@ pub(crate) fn check_unique_key(key: &UniqueKey, schema: &BucketSchema) -> Result
         let message = format!("`{unknown}` is not a property of the schema");
         return Err(ApiError::invalid(&["unique_key", "fields"], message));
     }
-    match key.default_policy.as_deref() {
-        None | Some("insert") => Ok(()),
-        Some(other) => Err(ApiError::invalid(
-            &["unique_key", "default_policy"],
-            format!(
-                "`{other}` is not supported; only `insert` is, which refuses an object whose key exists"
-            ),
-        )),
-    }
+    Ok(())
 }
 
 /// The schema of a stored bucket.
 pub(crate) fn of(bucket: &BucketRecord) -> Result<BucketSchema, ApiError> {
     serde_json::from_value(bucket.bucket_schema.clone()).map_err(ApiError::internal)
+}
+
+/// What objects that fit the old schema need not fit in the new one.
+pub(crate) fn breaks(old: &BucketSchema, new: &BucketSchema) -> Vec<String> {
+    let mut breaks = Vec::new();
+    for (name, field) in &old.properties {
+        match new.properties.get(name) {
+            None => breaks.push(format!("`{name}` is gone")),
+            Some(now) if now.field_type != field.field_type => breaks.push(format!(
+                "`{name}` is `{}` and was `{}`",
+                now.field_type.as_str(),
+                field.field_type.as_str()
+            )),
+            Some(_) => {}
+        }
+    }
+    for (name, field) in &new.properties {
+        let was_required = old.properties.get(name).and_then(|field| field.required);
+        if field.required == Some(true) && was_required != Some(true) && field.default.is_none() {
+            breaks.push(format!("`{name}` is required now"));
+        }
+    }
+    breaks
 }
 
 /// Checks that a blob may fill a property.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::address::{address, base64, data_address, filename, mime_of, scheme_of};
 use crate::error::ApiError;
+use crate::state::ApiState;
 
 /// Inline data up to this size stay in the object's record, which is read whole with every list.
 pub(crate) const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -27,6 +28,17 @@ pub(crate) struct BuiltBlob {
 /// Where an object's bytes lie in the blob store.
 pub(crate) fn prefix(bucket: &BucketId, object: &ObjectId) -> String {
     format!("objects/{bucket}/{object}")
+}
+
+/// Removes the bytes that blobs have in our store.
+pub(super) async fn delete_bytes(state: &ApiState, blobs: &[BlobRecord]) -> Result<(), ApiError> {
+    for blob in blobs {
+        let key = blob.address.as_deref();
+        if let Some(key) = key.and_then(|address| address.strip_prefix("blob:")) {
+            state.control().blobs().delete(key).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What the data of a blob turned out to be.

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use fettle_model::{BlobId, ObjectId};
 use fettle_ports::{BlobRecord, BucketRecord, ObjectRecord};
-use fettle_wire::bucket::{BucketSchema, UniqueKey};
+use fettle_wire::bucket::BucketSchema;
 use fettle_wire::object::{
     BLOBS_PER_OBJECT_MAX, CreateObjectRequest, CreateObjectsBatchResponse, FailedObject,
-    IDEMPOTENCY_KEY_LENGTH_MAX, OBJECTS_PER_REQUEST_MAX, ObjectResponse,
+    IDEMPOTENCY_KEY_LENGTH_MAX, OBJECTS_PER_REQUEST_MAX, ObjectResponse, ReplayedBy,
 };
 use serde_json::{Map, Value};
 
-use super::{blob, view};
+use super::{blob, identity, view};
 use crate::body;
 use crate::buckets::schema;
 use crate::error::ApiError;
@@ -37,47 +37,57 @@ const RESERVED_FIELDS: [&str; 12] = [
     "replayed_by",
 ];
 
-/// By what an object that exists already is recognised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Recognised {
-    IdempotencyKey,
-    SameBlobs,
-    UniqueKey,
-}
-
 /// An object that is ready to be stored.
 pub(crate) struct Built {
-    record: ObjectRecord,
-    bytes: Vec<(String, Bytes)>,
-    recognised: Option<Recognised>,
+    pub(super) record: ObjectRecord,
+    pub(super) bytes: Vec<(String, Bytes)>,
 }
 
 /// An object that exists now.
 pub(crate) struct Made {
     record: ObjectRecord,
-    existed: bool,
+    /// By what it was recognised, where it existed already.
     recognised: Option<Recognised>,
+}
+
+/// By what an object that exists already is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recognised {
+    IdempotencyKey,
+    UniqueKey,
+    SameContent,
+}
+
+impl Recognised {
+    fn of(new: &ObjectRecord, present: &ObjectRecord) -> Self {
+        let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
+        if same(&new.idempotency_key, &present.idempotency_key) {
+            Self::IdempotencyKey
+        } else if same(&new.unique_key, &present.unique_key) {
+            Self::UniqueKey
+        } else {
+            Self::SameContent
+        }
+    }
 }
 
 impl Made {
     /// Shows it; an object whose unique key was taken is refused.
     pub(crate) fn answer(self) -> Result<ObjectResponse, ApiError> {
-        if !self.existed {
-            return Ok(view::view(self.record));
-        }
         let by = match self.recognised {
-            Some(Recognised::UniqueKey) | None => {
+            None => return Ok(view::view(self.record)),
+            Some(Recognised::UniqueKey) => {
                 return Err(ApiError::exists(
                     "object with this unique key",
                     self.record.object_id.as_str(),
                 ));
             }
-            Some(Recognised::IdempotencyKey) => "idempotency_key",
-            Some(Recognised::SameBlobs) => "skip_duplicates",
+            Some(Recognised::IdempotencyKey) => ReplayedBy::IdempotencyKey,
+            Some(Recognised::SameContent) => ReplayedBy::SkipDuplicates,
         };
         Ok(ObjectResponse {
             replayed: Some(true),
-            replayed_by: Some(by.to_owned()),
+            replayed_by: Some(by),
             ..view::view(self.record)
         })
     }
@@ -109,28 +119,33 @@ pub(crate) fn build(
     let mut fields = request.fields;
     let filled: BTreeSet<&str> = blobs.iter().map(|blob| blob.property.as_str()).collect();
     schema::check_fields(&schema, &mut fields, &filled)?;
-    let wishes = Wishes {
-        key: request.idempotency_key,
-        skip_duplicates: request.skip_duplicates,
-    };
-    let (recognised, idempotency_key) = recognition(bucket, &blobs, &fields, wishes)?.unzip();
+    check_idempotency_key(request.idempotency_key.as_deref())?;
     let now = state.now();
     let record = ObjectRecord {
         namespace_id: bucket.namespace_id.clone(),
         bucket_id: bucket.bucket_id.clone(),
         object_id,
         key_prefix: request.key_prefix,
+        unique_key: identity::unique_key(bucket, &blobs, &fields)?,
+        content_hash: identity::content_hash(&blobs),
         blobs,
         fields,
-        idempotency_key,
+        idempotency_key: request.idempotency_key,
+        skip_duplicates: request.skip_duplicates.unwrap_or(false),
         created_at: now,
         updated_at: now,
     };
-    Ok(Built {
-        record,
-        bytes,
-        recognised,
-    })
+    Ok(Built { record, bytes })
+}
+
+fn check_idempotency_key(key: Option<&str>) -> Result<(), ApiError> {
+    match key.map(|key| key.chars().count()) {
+        Some(length) if !(1..=IDEMPOTENCY_KEY_LENGTH_MAX).contains(&length) => {
+            let message = format!("must have from 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters");
+            Err(ApiError::invalid(&["idempotency_key"], message))
+        }
+        _ => Ok(()),
+    }
 }
 
 type BlobsAndBytes = (Vec<BlobRecord>, Vec<(String, Bytes)>);
@@ -184,64 +199,15 @@ pub(crate) fn check_own_fields(fields: &Map<String, Value>) -> Result<(), ApiErr
     Ok(())
 }
 
-struct Wishes {
-    key: Option<String>,
-    skip_duplicates: Option<bool>,
-}
-
-/// The store's key under which the object is recognised when it comes again, and what that key was made from.
-fn recognition(
-    bucket: &BucketRecord,
-    blobs: &[BlobRecord],
-    fields: &Map<String, Value>,
-    wishes: Wishes,
-) -> Result<Option<(Recognised, String)>, ApiError> {
-    if let Some(key) = wishes.key {
-        let length = key.chars().count();
-        if !(1..=IDEMPOTENCY_KEY_LENGTH_MAX).contains(&length) {
-            let message = format!("must have from 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters");
-            return Err(ApiError::invalid(&["idempotency_key"], message));
-        }
-        return Ok(Some((Recognised::IdempotencyKey, format!("key:{key}"))));
+/// Stores the bytes of new blobs.
+pub(super) async fn store_bytes(
+    state: &ApiState,
+    bytes: Vec<(String, Bytes)>,
+) -> Result<(), ApiError> {
+    for (key, bytes) in bytes {
+        state.control().blobs().put(&key, bytes).await?;
     }
-    if let Some(unique) = &bucket.unique_key {
-        let unique: UniqueKey =
-            serde_json::from_value(unique.clone()).map_err(ApiError::internal)?;
-        let inline = |name: &String| {
-            blobs
-                .iter()
-                .find(|blob| blob.property == *name)
-                .and_then(|blob| blob.inline.as_ref())
-        };
-        let values = unique
-            .fields
-            .iter()
-            .map(|name| fields.get(name).or_else(|| inline(name)));
-        let values: Vec<Value> = values
-            .map(|value| value.cloned().unwrap_or_default())
-            .collect();
-        let hash = blake3::hash(Value::from(values).to_string().as_bytes());
-        return Ok(Some((
-            Recognised::UniqueKey,
-            format!("unique:{}", hash.to_hex()),
-        )));
-    }
-    if !wishes.skip_duplicates.unwrap_or(false) || blobs.is_empty() {
-        return Ok(None);
-    }
-    let mut parts: Vec<String> = blobs.iter().map(fingerprint).collect();
-    parts.sort();
-    let hash = blake3::hash(parts.join("\n").as_bytes());
-    Ok(Some((
-        Recognised::SameBlobs,
-        format!("blobs:{}", hash.to_hex()),
-    )))
-}
-
-fn fingerprint(blob: &BlobRecord) -> String {
-    let content = blob.hash.as_ref().or(blob.address.as_ref());
-    let content = content.map_or("", String::as_str);
-    format!("{}\0{}\0{content}", blob.property, blob.blob_type)
+    Ok(())
 }
 
 /// Stores objects, bytes first, so that no record names bytes that are not there.
@@ -252,28 +218,24 @@ pub(crate) async fn insert(
 ) -> Result<Vec<Made>, ApiError> {
     let blobs = state.control().blobs();
     let mut records = Vec::with_capacity(built.len());
-    let mut reasons = Vec::with_capacity(built.len());
     for object in built {
-        for (key, bytes) in object.bytes {
-            blobs.put(&key, bytes).await?;
-        }
-        reasons.push((object.record.object_id.clone(), object.recognised));
+        store_bytes(state, object.bytes).await?;
         records.push(object.record);
     }
+    let given = records.clone();
     let stored = state.control().store().insert_objects(records).await?;
     let mut made = Vec::with_capacity(stored.len());
-    for ((record, existed), (given_id, recognised)) in stored.into_iter().zip(reasons) {
+    for ((record, existed), new) in stored.into_iter().zip(given) {
         if existed {
             // The bytes of the object that was not added; what fails here is only space that is not given back.
-            let prefix = blob::prefix(&bucket.bucket_id, &given_id);
+            let prefix = blob::prefix(&bucket.bucket_id, &new.object_id);
             if let Err(error) = blobs.delete_prefix(&prefix).await {
                 tracing::warn!(%prefix, %error, "bytes of an object that existed already stay behind");
             }
         }
         made.push(Made {
+            recognised: existed.then(|| Recognised::of(&new, &record)),
             record,
-            existed,
-            recognised,
         });
     }
     Ok(made)
@@ -291,20 +253,33 @@ pub(crate) async fn insert_each(
             format!("has {total} objects; it must have from 1 to {OBJECTS_PER_REQUEST_MAX}");
         return Err(ApiError::invalid(&["objects"], message));
     }
+    let policy = identity::policy(bucket, None)?;
     let (mut indices, mut ready, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut succeeded = Vec::new();
     for (index, object) in objects.into_iter().enumerate() {
         let at = ["objects".into(), index.into()];
         let read = body::parse_value::<Map<String, Value>>(object, &at)
             .and_then(|map| body::open(map, &at));
-        match read.and_then(|request| build(state, bucket, request)) {
-            Ok(built) => {
+        let built = match read.and_then(|request| build(state, bucket, request)) {
+            Ok(built) => built,
+            Err(error) => {
+                failed.push(refused(index, &error));
+                continue;
+            }
+        };
+        match identity::replace(state, policy, built).await {
+            Ok(Ok(record)) => succeeded.push(ObjectResponse {
+                object_index: Some(index as u64),
+                replayed: Some(false),
+                ..view::view(record)
+            }),
+            Ok(Err(built)) => {
                 indices.push(index);
                 ready.push(built);
             }
             Err(error) => failed.push(refused(index, &error)),
         }
     }
-    let mut succeeded = Vec::new();
     for (made, index) in insert(state, bucket, ready).await?.into_iter().zip(indices) {
         match made.answer() {
             Ok(answer) => succeeded.push(ObjectResponse {

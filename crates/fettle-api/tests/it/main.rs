@@ -8,6 +8,7 @@
 mod errors;
 mod executor;
 mod harness;
+mod identity;
 mod openapi;
 mod resources;
 mod run;

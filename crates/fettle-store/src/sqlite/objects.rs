@@ -31,14 +31,14 @@ impl ObjectRow {
     }
 }
 
-/// Adds objects; where an idempotency key is known the present object is the answer.
+/// Adds objects; where one is known by a key or by its content the present object is the answer.
 pub(super) fn insert(
     db: &Connection,
     rows: &[ObjectRow],
 ) -> Result<Vec<(ObjectRecord, bool)>, Failure> {
     let mut answers = Vec::with_capacity(rows.len());
     for row in rows {
-        match with_same_key(db, &row.record)? {
+        match present(db, &row.record)? {
             Some(present) => answers.push((present, true)),
             None => {
                 insert_one(db, row)?;
@@ -49,15 +49,50 @@ pub(super) fn insert(
     Ok(answers)
 }
 
-fn with_same_key(db: &Connection, record: &ObjectRecord) -> Result<Option<ObjectRecord>, Failure> {
-    let Some(key) = &record.idempotency_key else {
-        return Ok(None);
-    };
-    let mut statement = db.prepare_cached(
-        "SELECT object_id, body FROM objects
-         WHERE namespace_id = ?1 AND bucket_id = ?2 AND idempotency_key = ?3",
-    )?;
-    let values = params![record.namespace_id.as_str(), record.bucket_id.as_str(), key];
+/// The object that is there in place of a new one.
+fn present(db: &Connection, new: &ObjectRecord) -> Result<Option<ObjectRecord>, Failure> {
+    const BY_IDEMPOTENCY_KEY: &str = "SELECT object_id, body FROM objects
+         WHERE namespace_id = ?1 AND bucket_id = ?2 AND idempotency_key = ?3";
+    const BY_CONTENT: &str = "SELECT object_id, body FROM objects
+         WHERE namespace_id = ?1 AND bucket_id = ?2 AND content_hash = ?3 ORDER BY seq LIMIT 1";
+    let content = new.content_hash.as_ref().filter(|_| new.skip_duplicates);
+    let ways = [
+        (BY_IDEMPOTENCY_KEY, new.idempotency_key.as_ref()),
+        (BY_UNIQUE_KEY, new.unique_key.as_ref()),
+        (BY_CONTENT, content),
+    ];
+    for (sql, key) in ways {
+        let Some(key) = key else { continue };
+        let found = first(db, sql, &new.namespace_id, &new.bucket_id, key)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+const BY_UNIQUE_KEY: &str = "SELECT object_id, body FROM objects
+     WHERE namespace_id = ?1 AND bucket_id = ?2 AND unique_key = ?3";
+
+/// The object with this unique key.
+pub(super) fn by_unique_key(
+    db: &Connection,
+    namespace: &NamespaceId,
+    bucket: &BucketId,
+    key: &str,
+) -> Result<Option<ObjectRecord>, Failure> {
+    first(db, BY_UNIQUE_KEY, namespace, bucket, key)
+}
+
+fn first(
+    db: &Connection,
+    sql: &str,
+    namespace: &NamespaceId,
+    bucket: &BucketId,
+    key: &str,
+) -> Result<Option<ObjectRecord>, Failure> {
+    let mut statement = db.prepare_cached(sql)?;
+    let values = params![namespace.as_str(), bucket.as_str(), key];
     let found: Option<(String, String)> = statement
         .query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
@@ -69,14 +104,17 @@ fn with_same_key(db: &Connection, record: &ObjectRecord) -> Result<Option<Object
 fn insert_one(db: &Connection, row: &ObjectRow) -> Result<(), Failure> {
     let record = &row.record;
     let mut statement = db.prepare_cached(
-        "INSERT INTO objects (namespace_id, bucket_id, object_id, idempotency_key, size_bytes, body)
-         VALUES (:namespace, :bucket, :id, :key, :size, :body)",
+        "INSERT INTO objects (namespace_id, bucket_id, object_id, idempotency_key, unique_key,
+                              content_hash, size_bytes, body)
+         VALUES (:namespace, :bucket, :id, :key, :unique, :content, :size, :body)",
     )?;
     let inserted = statement.execute(named_params! {
         ":namespace": record.namespace_id.as_str(),
         ":bucket": record.bucket_id.as_str(),
         ":id": record.object_id.as_str(),
         ":key": record.idempotency_key,
+        ":unique": record.unique_key,
+        ":content": record.content_hash,
         ":size": row.size_bytes(),
         ":body": row.body,
     });
@@ -88,7 +126,8 @@ fn insert_one(db: &Connection, row: &ObjectRow) -> Result<(), Failure> {
 pub(super) fn update(db: &Connection, row: &ObjectRow) -> Result<(), Failure> {
     let record = &row.record;
     let mut statement = db.prepare_cached(
-        "UPDATE objects SET idempotency_key = :key, size_bytes = :size, body = :body
+        "UPDATE objects SET idempotency_key = :key, unique_key = :unique, content_hash = :content,
+                            size_bytes = :size, body = :body
          WHERE object_id = :id AND namespace_id = :namespace AND bucket_id = :bucket",
     )?;
     let updated = statement.execute(named_params! {
@@ -96,13 +135,16 @@ pub(super) fn update(db: &Connection, row: &ObjectRow) -> Result<(), Failure> {
         ":bucket": record.bucket_id.as_str(),
         ":id": record.object_id.as_str(),
         ":key": record.idempotency_key,
+        ":unique": record.unique_key,
+        ":content": record.content_hash,
         ":size": row.size_bytes(),
         ":body": row.body,
     });
-    // Only the idempotency key can be taken: the id does not change.
+    // Only a key can be taken: the id does not change.
     let name = record
-        .idempotency_key
+        .unique_key
         .as_deref()
+        .or(record.idempotency_key.as_deref())
         .unwrap_or(record.object_id.as_str());
     let rows = updated.map_err(|error| taken(error, KIND, name))?;
     changed(rows, KIND, record.object_id.as_str())

@@ -107,6 +107,18 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn object_by_unique_key(
+        &self,
+        namespace: &NamespaceId,
+        bucket: &BucketId,
+        unique_key: &str,
+    ) -> Result<Option<ObjectRecord>, StoreError> {
+        let (namespace, bucket) = (namespace.clone(), bucket.clone());
+        let key = unique_key.to_owned();
+        self.read(move |db| objects::by_unique_key(db, &namespace, &bucket, &key))
+            .await
+    }
+
     async fn list_objects(
         &self,
         namespace: &NamespaceId,

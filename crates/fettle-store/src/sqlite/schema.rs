@@ -13,7 +13,7 @@ use super::connection::database_error;
 const APPLICATION_ID: i64 = 0x4674_746c;
 
 /// One entry per version, applied in order.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 /// Sequence numbers are cursors and outbox ids; AUTOINCREMENT keeps them from ever being given twice.
 /// Everything of a batch hangs on `batches.seq` and goes with it. Bodies are JSON of the types in `fettle-ports`,
@@ -156,6 +156,25 @@ CREATE TABLE evidence (
     stages TEXT,
     UNIQUE (batch_seq, attempt_id)
 ) STRICT;
+";
+
+/// Objects are known by a unique key and by their content, each beside the idempotency key that held all three before.
+const V2: &str = "
+ALTER TABLE objects ADD COLUMN unique_key TEXT;
+ALTER TABLE objects ADD COLUMN content_hash TEXT;
+UPDATE objects SET unique_key = substr(idempotency_key, 8), idempotency_key = NULL,
+    body = json_set(body, '$.unique_key', substr(idempotency_key, 8), '$.idempotency_key', NULL)
+    WHERE idempotency_key LIKE 'unique:%';
+UPDATE objects SET content_hash = substr(idempotency_key, 7), idempotency_key = NULL,
+    body = json_set(body, '$.content_hash', substr(idempotency_key, 7), '$.idempotency_key', NULL)
+    WHERE idempotency_key LIKE 'blobs:%';
+UPDATE objects SET idempotency_key = substr(idempotency_key, 5),
+    body = json_set(body, '$.idempotency_key', substr(idempotency_key, 5))
+    WHERE idempotency_key LIKE 'key:%';
+CREATE UNIQUE INDEX objects_by_unique_key ON objects (namespace_id, bucket_id, unique_key)
+    WHERE unique_key IS NOT NULL;
+CREATE INDEX objects_by_content ON objects (namespace_id, bucket_id, content_hash)
+    WHERE content_hash IS NOT NULL;
 ";
 
 /// The version that this code writes.

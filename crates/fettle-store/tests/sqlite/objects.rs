@@ -27,6 +27,9 @@ fn an_object(n: u8, key: Option<&str>, sizes: &[Option<u64>]) -> ObjectRecord {
         blobs: blobs.collect(),
         fields: Map::new(),
         idempotency_key: key.map(str::to_owned),
+        unique_key: None,
+        content_hash: None,
+        skip_duplicates: false,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(1),
     }
