@@ -3,6 +3,7 @@
 mod create;
 mod extractor;
 mod mappings;
+mod reconcile;
 mod view;
 
 use aide::axum::ApiRouter;
@@ -34,6 +35,14 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
     ApiRouter::new()
         .api_route("/collections", post(create_one).get(list_get))
         .api_route("/collections/list", post(list_post))
+        .api_route(
+            "/collections/{collection}/features",
+            get(reconcile::features),
+        )
+        .api_route(
+            "/collections/{collection}/reconciliation",
+            get(reconcile::reconcile),
+        )
         .api_route(
             "/collections/{collection}",
             get(read).patch(patch).put(patch).delete(delete),

@@ -1,4 +1,7 @@
-//! Documents: list, get, count, delete.
+//! Documents: create, list, get, count, change, delete, lineage.
+
+mod change;
+mod lineage;
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::{get, post};
@@ -30,12 +33,30 @@ const LIMIT_DEFAULT: u64 = 10;
 
 pub(crate) fn routes() -> ApiRouter<ApiState> {
     ApiRouter::new()
-        .api_route("/collections/{collection}/documents", get(list_get))
+        .api_route(
+            "/collections/{collection}/documents",
+            post(change::create).get(list_get),
+        )
         .api_route("/collections/{collection}/documents/list", post(list_post))
+        .api_route(
+            "/collections/{collection}/documents/{document}/ancestors",
+            get(lineage::ancestors),
+        )
+        .api_route(
+            "/collections/{collection}/documents/{document}/descendants",
+            get(lineage::descendants),
+        )
+        .api_route(
+            "/collections/{collection}/documents/{document}/diagnostics",
+            get(lineage::diagnostics),
+        )
         .api_route("/collections/{collection}/documents/count", get(count))
         .api_route(
             "/collections/{collection}/documents/{document}",
-            get(read).delete(delete),
+            get(read)
+                .patch(change::patch)
+                .put(change::put)
+                .delete(delete),
         )
 }
 

@@ -7,6 +7,7 @@ pub mod bucket;
 pub mod collection;
 pub mod diagnose;
 pub mod document;
+pub mod document_change;
 pub mod error;
 pub mod extractor;
 pub mod filter;

@@ -1,0 +1,73 @@
+"""Operations of buckets, objects, collections, documents and namespaces through the published client's generated classes."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import KEY, Api, Ended, Server, unique
+from mixpeek import (
+    ApiClient,
+    BucketObjectsApi,
+    BucketsApi,
+    CollectionDocumentsApi,
+    CollectionsApi,
+    Configuration,
+    NamespacesApi,
+)
+from mixpeek.models.bucket_update_request import BucketUpdateRequest
+from mixpeek.models.document_create_request import DocumentCreateRequest
+from mixpeek.models.patch_object_request import PatchObjectRequest
+from mixpeek.models.update_object_request import UpdateObjectRequest
+
+
+@pytest.fixture(scope="module")
+def client(server: Server, api: Api) -> ApiClient:
+    client = ApiClient(Configuration(host=server.url, access_token=KEY))
+    client.set_default_header("X-Namespace", api.namespace)
+    return client
+
+
+def test_a_namespace_tells_its_counts(client: ApiClient, api: Api, completed: Ended) -> None:
+    stats = NamespacesApi(client).get_namespace_stats(api.namespace)
+    assert stats.document_count >= 3
+    assert stats.object_count >= 3
+
+
+def test_a_bucket_is_updated(client: ApiClient, api: Api) -> None:
+    bucket = api.bucket({"body": {"type": "text"}})
+    name = unique("renamed")
+    assert BucketsApi(client).update_bucket(bucket, BucketUpdateRequest(bucket_name=name)).bucket_name == name
+
+
+def test_an_object_is_patched_and_put(client: ApiClient, api: Api) -> None:
+    bucket = api.bucket({"body": {"type": "text"}, "lang": {"type": "string"}})
+    (object_id,) = api.objects(bucket, [{"lang": "en"}])
+    objects = BucketObjectsApi(client)
+    objects.patch_object_buckets(bucket, object_id, PatchObjectRequest.from_dict({"lang": "de"}))
+    assert objects.get_object_buckets(bucket, object_id).additional_properties["lang"] == "de"
+    objects.update_object_buckets(bucket, object_id, UpdateObjectRequest(metadata={"a": 1}))
+    fields = objects.get_object_buckets(bucket, object_id).additional_properties
+    assert "lang" not in fields
+    assert fields["metadata"] == {"a": 1}
+
+
+def test_documents_are_written_and_traced(client: ApiClient, completed: Ended) -> None:
+    documents = CollectionDocumentsApi(client)
+    request = DocumentCreateRequest.from_dict({"title": "written by hand"})
+    made = documents.create_document(completed.collection, request)
+    documents.patch_document(completed.collection, made.document_id, {"lang": "en"})
+    documents.update_document(completed.collection, made.document_id, {"title": "again"})
+    read = documents.get_document(completed.collection, made.document_id)
+    assert read.additional_properties["title"] == "again"
+    assert documents.get_document_ancestors(completed.collection, made.document_id) == []
+    assert documents.get_document_descendants(completed.collection, made.document_id) == []
+    told = documents.get_document_diagnostics(completed.collection, made.document_id)
+    assert told.visibility_reason.searchable is False
+    documents.delete_document(completed.collection, made.document_id)
+
+
+def test_a_collection_is_reconciled_and_described(client: ApiClient, completed: Ended) -> None:
+    collections = CollectionsApi(client)
+    told = collections.reconcile_collection_reconciliation(completed.collection)
+    assert told.delta == 0
+    assert told.produced_object_count == 3
+    assert collections.describe_collection_features(completed.collection).features[0].vector_index.dimensions
