@@ -12,7 +12,10 @@ from mixpeek import (
     CollectionsApi,
     Configuration,
     NamespacesApi,
+    OrganizationAPIKeysApi,
 )
+from mixpeek.models.api_key_create_request import APIKeyCreateRequest
+from mixpeek.models.api_key_update_request import APIKeyUpdateRequest
 from mixpeek.models.bucket_update_request import BucketUpdateRequest
 from mixpeek.models.document_create_request import DocumentCreateRequest
 from mixpeek.models.patch_object_request import PatchObjectRequest
@@ -71,3 +74,16 @@ def test_a_collection_is_reconciled_and_described(client: ApiClient, completed: 
     assert told.delta == 0
     assert told.produced_object_count == 3
     assert collections.describe_collection_features(completed.collection).features[0].vector_index.dimensions
+
+
+def test_a_key_is_made_changed_rotated_and_revoked(client: ApiClient) -> None:
+    keys = OrganizationAPIKeysApi(client)
+    email, name = "ann@example.org", unique("key")
+    made = keys.create_key_organizations_users_email(email, APIKeyCreateRequest(name=name))
+    assert made.key.startswith("fk_")
+    patch = APIKeyUpdateRequest(description="for tests")
+    assert keys.update_key_organizations_users_email_name(email, name, patch).description == "for tests"
+    assert keys.rotate_key_organizations_users_email_name(email, name).key != made.key
+    listed = keys.list_keys_organizations_users_email(email)
+    assert name in [key["name"] for key in listed["results"]]
+    assert keys.delete_key_organizations_users_email_name(email, name).success

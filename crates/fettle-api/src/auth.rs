@@ -4,17 +4,20 @@
 
 mod bootstrap;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use fettle_model::{ApiKeyId, UnixMillis};
 use fettle_ports::{ApiKeyRecord, Store, StoreError, StoreExt};
 use fettle_wire::error::ErrorType;
 use subtle::ConstantTimeEq;
 
+use crate::api_keys::refusal;
 use crate::error::ApiError;
 use crate::state::ApiState;
 
@@ -27,6 +30,8 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 #[derive(Clone)]
 pub struct Auth {
     store: Arc<dyn Store>,
+    /// When each key was last used; kept apart from its record, so that noting it cannot undo a change of the record.
+    used: Arc<Mutex<BTreeMap<ApiKeyId, UnixMillis>>>,
 }
 
 /// The key that a request came with.
@@ -37,7 +42,21 @@ impl Auth {
     /// Keys in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self {
+            store,
+            used: Arc::default(),
+        }
+    }
+
+    /// When the key was last used since the server started.
+    pub(crate) fn last_used(&self, key: &ApiKeyId) -> Option<UnixMillis> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.get(key).copied()
+    }
+
+    fn note_use(&self, key: &ApiKeyId, at: UnixMillis) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(key.clone(), at);
     }
 
     /// The key with this secret.
@@ -50,7 +69,7 @@ impl Auth {
 }
 
 /// Blake3 of a secret, in hexadecimal. Secrets have 240 random bits, so a slow hash would add nothing.
-fn hash_of(secret: &str) -> String {
+pub(crate) fn hash_of(secret: &str) -> String {
     blake3::hash(secret.as_bytes()).to_hex().to_string()
 }
 
@@ -83,6 +102,11 @@ pub(crate) async fn require_key(
     };
     match state.auth().key(secret).await {
         Ok(Some(key)) => {
+            let path = request.uri().path();
+            if let Some(error) = refusal(&state, &key, request.method(), path) {
+                return error.into_response();
+            }
+            state.auth().note_use(&key.key_id, state.now());
             request.extensions_mut().insert(Caller(key));
             next.run(request).await
         }

@@ -3,6 +3,7 @@
 //! Owns what the outside sees of the control room. Handlers are thin: they read a request, ask the control room or the
 //! store, and show the answer in the types of `fettle-wire`. It must not decide anything about a batch.
 
+mod api_keys;
 mod auth;
 mod batches;
 mod body;

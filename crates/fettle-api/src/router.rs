@@ -12,8 +12,8 @@ use crate::auth::{allow_key, require_key};
 use crate::layers::{frame, no_method, no_route};
 use crate::state::ApiState;
 use crate::{
-    batches, buckets, collections, documents, extractors, health, internal, namespaces, objects,
-    openapi, plugins, retrievers, tasks,
+    api_keys, batches, buckets, collections, documents, extractors, health, internal, namespaces,
+    objects, openapi, plugins, retrievers, tasks,
 };
 
 /// A body may be this long unless its route says otherwise: a hundred objects with inline data fit, and a few at once stay small in memory.
@@ -22,6 +22,7 @@ pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The API under `/v1`.
 pub fn router(state: ApiState) -> Router {
     let keyed = ApiRouter::new()
+        .merge(api_keys::routes())
         .merge(namespaces::routes())
         .merge(buckets::routes())
         .merge(objects::routes())

@@ -5,7 +5,7 @@
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use fettle_model::NamespaceId;
-use fettle_ports::{ApiKeyRecord, NamespaceRecord, StoreExt};
+use fettle_ports::{ApiKeyRecord, NamespaceRecord, StoreExt, UserKey};
 
 use crate::auth::{Caller, DEFAULT_NAMESPACE};
 use crate::error::ApiError;
@@ -88,5 +88,8 @@ pub(crate) async fn visible_namespace(
 
 /// Whether the key may see the namespace.
 pub(crate) fn may_see(key: &ApiKeyRecord, namespace: &NamespaceRecord) -> bool {
-    key.is_admin || namespace.owner.as_ref() == Some(&key.key_id)
+    let is_named = |user: &UserKey| user.namespaces.contains(&namespace.namespace_id);
+    key.is_admin
+        || namespace.owner.as_ref() == Some(&key.key_id)
+        || key.user.as_ref().is_some_and(is_named)
 }

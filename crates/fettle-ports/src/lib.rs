@@ -20,7 +20,7 @@ pub use index::{
 };
 pub use records::{
     ApiKeyRecord, BatchRecord, BlobRecord, BucketRecord, CollectionRecord, CollectionSource,
-    NamespaceRecord, ObjectRecord, PluginRecord, Resource, ResourceKind, TaskRecord,
+    NamespaceRecord, ObjectRecord, PluginRecord, Resource, ResourceKind, TaskRecord, UserKey,
 };
 pub use store::{
     BatchCommit, BatchFilter, EffectId, JobCounts, Page, PendingEffect, RowErrorQuery, RowsCommit,

@@ -186,8 +186,32 @@ pub struct ApiKeyRecord {
     pub is_admin: bool,
     /// Whether it is the key that the first start made or the environment set.
     pub is_default: bool,
+    /// What is known of a user's key; none for the server's own keys.
+    #[serde(default)]
+    pub user: Option<UserKey>,
     /// When it was made.
     pub created_at: UnixMillis,
+}
+
+/// What is known of a user's key.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct UserKey {
+    /// Whose it is.
+    pub user_email: String,
+    /// What it is for.
+    pub description: String,
+    /// Whether it may look.
+    pub may_read: bool,
+    /// Whether it may make and change.
+    pub may_write: bool,
+    /// Whether it may remove.
+    pub may_delete: bool,
+    /// Namespaces that it sees beside those that it made.
+    pub namespaces: Vec<NamespaceId>,
+    /// When it stops working.
+    pub expires_at: Option<UnixMillis>,
+    /// When it was taken back.
+    pub revoked_at: Option<UnixMillis>,
 }
 resource!(ApiKeyRecord, ApiKey, key_id, |r| &r.secret_hash);
 

@@ -2,6 +2,7 @@
 //!
 //! Only types of this crate are JSON that leaves the process over HTTP.
 
+pub mod api_key;
 pub mod batch;
 pub mod bucket;
 pub mod collection;

@@ -190,6 +190,7 @@ impl Start<'_> {
             label: label.to_owned(),
             is_admin: true,
             is_default: label == FIRST_START,
+            user: None,
             created_at: self.clock.now(),
         };
         self.store.insert(&record).await

@@ -5,6 +5,7 @@
     reason = "all of this crate is a test; what helpers unwrap is what they assert"
 )]
 
+mod api_keys;
 mod document_changes;
 mod errors;
 mod executor;

@@ -98,6 +98,7 @@ async fn a_key_sees_its_own_namespaces_only() {
         prefix: "fk_tena".into(),
         label: "tenant".into(),
         is_admin: false,
+        user: None,
         is_default: false,
         created_at: UnixMillis(1),
     };
