@@ -11,6 +11,7 @@ from mixpeek import (
     CollectionDocumentsApi,
     CollectionsApi,
     Configuration,
+    Mixpeek,
     NamespacesApi,
     OrganizationAPIKeysApi,
 )
@@ -87,3 +88,15 @@ def test_a_key_is_made_changed_rotated_and_revoked(client: ApiClient) -> None:
     listed = keys.list_keys_organizations_users_email(email)
     assert name in [key["name"] for key in listed["results"]]
     assert keys.delete_key_organizations_users_email_name(email, name).success
+
+
+def test_a_triggered_collection_gets_its_documents(server: Server, api: Api) -> None:
+    short = Mixpeek(KEY, namespace=api.namespace, base_url=f"{server.url}/v1")
+    bucket = api.bucket({"body": {"type": "text"}})
+    collection = api.collection(bucket, "text_extractor", {"text": "body"}, {"embedding": "lexical"})
+    api.objects(bucket, [{"blobs": [{"property": "body", "type": "text", "data": "a red car"}]}])
+    triggered = short.collections.trigger(collection)
+    assert triggered["object_count"] == 1
+    assert api.wait(bucket, triggered["batch_id"])["status"] == "COMPLETED"
+    found = short.search("red car", collection=collection)
+    assert found["documents"][0]["collection_id"] == collection

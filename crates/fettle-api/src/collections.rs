@@ -4,6 +4,7 @@ mod create;
 mod extractor;
 mod mappings;
 mod reconcile;
+mod trigger;
 mod view;
 
 use aide::axum::ApiRouter;
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
     ApiRouter::new()
         .api_route("/collections", post(create_one).get(list_get))
         .api_route("/collections/list", post(list_post))
+        .api_route("/collections/{collection}/trigger", post(trigger::trigger))
         .api_route(
             "/collections/{collection}/features",
             get(reconcile::features),

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::filter::SentFilter;
 use crate::time::Timestamp;
 
 /// `POST /v1/collections`.
@@ -172,4 +173,43 @@ pub struct VectorIndexModel {
     pub index_type: String,
     /// Its length and distance.
     pub index: Value,
+}
+
+/// `POST /v1/collections/{id}/trigger`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerCollectionRequest {
+    /// Only these of its source buckets, by id or name.
+    pub include_buckets: Option<Vec<String>>,
+    /// Only these objects.
+    pub object_ids: Option<Vec<String>>,
+    /// Only objects that match.
+    pub source_filters: Option<SentFilter>,
+    /// Accepted as `replace`, which is how it works.
+    pub dedup_strategy: Option<String>,
+}
+
+/// The batches of a trigger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TriggerCollectionResponse {
+    /// The collection.
+    pub collection_id: String,
+    /// For people.
+    pub message: String,
+    /// The task of the first batch.
+    pub task_id: String,
+    /// The tasks of all batches.
+    pub task_ids: Vec<String>,
+    /// The first batch.
+    pub batch_id: Option<String>,
+    /// All batches, one for each bucket.
+    pub batch_ids: Vec<String>,
+    /// How many batches there are.
+    pub batch_count: u64,
+    /// How many objects they have.
+    pub object_count: u64,
+    /// Their buckets.
+    pub source_bucket_ids: Vec<String>,
+    /// Most tiers of a batch.
+    pub total_tiers: u64,
 }

@@ -129,9 +129,10 @@ async fn another_namespace_sees_no_document_lineage_or_reconciliation() {
         ("GET", format!("{path}/diagnostics")),
         ("GET", format!("{parent}/features")),
         ("GET", format!("{parent}/reconciliation")),
+        ("POST", format!("{parent}/trigger")),
     ];
     for (method, path) in tried {
-        let body = if method == "GET" {
+        let body = if method == "GET" || path.ends_with("/trigger") {
             Value::Null
         } else {
             json!({"n": 2})
@@ -142,4 +143,23 @@ async fn another_namespace_sees_no_document_lineage_or_reconciliation() {
         assert_eq!(status, 404, "{method} {path}: {answer:#}");
     }
     assert_eq!(api.ok("GET", &path, Value::Null).await["n"], 1);
+}
+
+#[tokio::test]
+async fn a_trigger_names_its_objects_and_refuses_others() {
+    let api = Api::new().await;
+    let (bucket, parent, child) = chain(&api).await;
+    let trigger = format!("{parent}/trigger");
+    api.refused(409, "POST", &trigger, Value::Null).await;
+    let objects = api.objects(&bucket, &["x", "y"]).await;
+    let one = json!({"object_ids": [objects[0]]});
+    let answer = api.ok("POST", &trigger, one).await;
+    assert_eq!(
+        (&answer["object_count"], &answer["total_tiers"]),
+        (&json!(1), &json!(1))
+    );
+    let missing = json!({"object_ids": [objects[0], "obj_missing"]});
+    api.refused(422, "POST", &trigger, missing).await;
+    api.refused(409, "POST", &format!("{child}/trigger"), Value::Null)
+        .await;
 }
