@@ -15,7 +15,7 @@ use aide::openapi::{
 };
 use aide::operation::{OperationInput, OperationOutput, add_parameters, set_body};
 use axum::Router;
-use axum::response::IntoResponse as _;
+use axum::response::{Html, IntoResponse as _};
 use axum::routing::get;
 use fettle_wire::error::ErrorEnvelope;
 use schemars::{JsonSchema, Schema};
@@ -27,15 +27,20 @@ use crate::error::ApiError;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
-/// The documented routes as a router, with one more that serves the document.
+/// The page that shows the document; it loads nothing from elsewhere.
+const PAGE: &str = include_str!("openapi/page.html");
+
+/// The documented routes as a router, with two more: the document, and a page to browse it.
 pub(crate) fn documented(routes: ApiRouter<ApiState>) -> Router<ApiState> {
     let (router, document) = split(routes);
     let text: Arc<str> = document.to_string().into();
     let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
-    router.route(
-        "/openapi.json",
-        get(move || std::future::ready((json, text.to_string()).into_response())),
-    )
+    router
+        .route(
+            "/openapi.json",
+            get(move || std::future::ready((json, text.to_string()).into_response())),
+        )
+        .route("/docs", get(|| std::future::ready(Html(PAGE))))
 }
 
 fn split(routes: ApiRouter<ApiState>) -> (Router<ApiState>, Value) {
