@@ -6,7 +6,9 @@
 )]
 
 mod api_keys;
+mod contract;
 mod document_changes;
+
 mod errors;
 mod executor;
 mod harness;
