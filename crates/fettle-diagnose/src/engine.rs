@@ -7,6 +7,7 @@ pub(crate) mod canceled;
 pub(crate) mod documents;
 pub(crate) mod driver;
 pub(crate) mod extractor;
+pub(crate) mod log_text;
 pub(crate) mod memory;
 pub(crate) mod never_started;
 pub(crate) mod process_death;

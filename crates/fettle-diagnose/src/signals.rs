@@ -68,17 +68,6 @@ fn scale(number: &str, unit: &str) -> Option<u64> {
     Some(bytes as u64)
 }
 
-/// The line that says that a disk or a quota is full.
-pub(crate) fn disk_full(text: &str) -> Option<&str> {
-    const PHRASES: [&str; 3] = [
-        "No space left on device",
-        "Disk quota exceeded",
-        "database or disk is full",
-    ];
-    let full = |line: &&str| PHRASES.iter().any(|phrase| line.contains(phrase));
-    text.lines().find(full).map(str::trim)
-}
-
 /// The line with which a Rust program says that it broke its own rules.
 pub(crate) fn panic_line(text: &str) -> Option<&str> {
     text.lines()
@@ -91,6 +80,9 @@ pub(crate) fn last_line(tail: &str) -> Option<&str> {
     let says = |line: &&str| !line.is_empty() && !line.starts_with("note: ");
     tail.lines().map(str::trim).rev().find(says)
 }
+
+/// Signals that a process brings upon itself: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS.
+pub(crate) const OWN_FAULTS: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
 /// The signal that ended a process, also where a shell has turned it into an exit status of 128 plus the signal's number.
 pub(crate) fn signal_of(exit: &ProcessExit) -> Option<i32> {

@@ -6,6 +6,7 @@
 use fettle_model::{AttemptExit, AttemptStatus, FailureCategory, InfraEventType, WorkStatus};
 
 use crate::case::{Case, CaseKind, Standing};
+use crate::engine::log_text;
 use crate::engine::memory::judge;
 use crate::facts::BatchFacts;
 use crate::remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides};
@@ -39,6 +40,9 @@ fn case(scope: &AttemptScope<'_>) -> Option<Case> {
         Some(AttemptExit::OutOfMemory | AttemptExit::WorkersKeepDying) => unproven(scope)?,
         Some(AttemptExit::ExtractorFailed) | None => return None,
     };
+    if let Some(AttemptExit::DriverDied | AttemptExit::DriverFailed) = &scope.attempt.exit {
+        log_text::join_driver(&mut case, scope);
+    }
     case.evidence.extend(scope.backend_lines(case.kind));
     let again = scope.like_ends();
     if again > 1 && case.standing != Standing::Aside {
@@ -205,23 +209,11 @@ fn failed(scope: &AttemptScope<'_>) -> Case {
     let log = scope
         .evidence()
         .map_or("", |evidence| evidence.driver_log_tail.as_str());
-    let recorded = scope
-        .at
-        .told()
-        .filter(|_| scope.is_decisive)
-        .unwrap_or_default();
-    let full = signals::disk_full(log).or(signals::disk_full(recorded));
-    let told = full
-        .or(Some(recorded).filter(|r| !r.is_empty()))
-        .or(signals::last_line(log));
+    let recorded = scope.at.told().filter(|_| scope.is_decisive);
+    let told = recorded.or(signals::last_line(log));
     let why = told.map_or(String::new(), |told| format!(": {}", words::clause(told)));
-    let confidence = if full.is_some() { 0.9 } else { 0.7 };
-    let mut case = start(
-        scope,
-        CaseKind::DriverFailed,
-        FailureCategory::Infrastructure,
-        confidence,
-    );
+    let category = FailureCategory::Infrastructure;
+    let mut case = start(scope, CaseKind::DriverFailed, category, 0.7);
     case.reason = format!(
         "The driver of attempt {} {} could not go on{why}.",
         scope.attempt.number,
@@ -242,11 +234,7 @@ fn failed(scope: &AttemptScope<'_>) -> Case {
         scope.ended_at(),
         told.unwrap_or("driver failed").to_owned(),
     )];
-    case.recommendations = vec![if full.is_some() {
-        "Free space on that disk, or lift the quota, then retry the tier.".to_owned()
-    } else {
-        "See to what the driver names (the manifest, the blob store, the disk), then retry the tier.".to_owned()
-    }];
+    case.recommendations = vec!["See to what the driver names (the manifest, the blob store, the disk), then retry the tier.".to_owned()];
     case.actions = vec![retry(scope, "after the cause is mended", 0.4)];
     case
 }

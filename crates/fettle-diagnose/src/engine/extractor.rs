@@ -2,9 +2,10 @@
 //!
 //! Owns the end `ExtractorFailed`. It must not read row errors.
 
-use fettle_model::{AttemptExit, FailureCategory};
+use fettle_model::{AttemptExit, FailureCategory, WorkerDeath};
 
 use crate::case::{Case, CaseKind, Standing};
+use crate::engine::log_text;
 use crate::facts::BatchFacts;
 use crate::finding::EvidenceLine;
 use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides};
@@ -62,7 +63,16 @@ fn case(scope: &AttemptScope<'_>) -> Case {
             confidence: 0.2,
         }];
     }
+    log_text::join_workers(&mut case, scope, &unready(scope));
     case
+}
+
+/// Workers that ended by themselves before they were ready; the one that reported the failure is among them, and those that were
+/// stopped for it are not.
+fn unready<'a>(scope: &AttemptScope<'a>) -> Vec<&'a WorkerDeath> {
+    let deaths = scope.evidence().map_or(&[][..], |e| &e.worker_deaths);
+    let by_itself = |death: &&WorkerDeath| !death.ready && death.exit.signal.is_none();
+    deaths.iter().filter(by_itself).collect()
 }
 
 /// The best words for it: the recorded reason, else the last message, else the last line of a log.
@@ -96,7 +106,7 @@ fn evidence(scope: &AttemptScope<'_>, kind: CaseKind) -> Vec<EvidenceLine> {
     let Some(evidence) = scope.evidence() else {
         return lines;
     };
-    if let Some(death) = evidence.worker_deaths.iter().find(|death| !death.ready) {
+    if let Some(death) = unready(scope).first() {
         let what = format!(
             "worker {} ended with {} before it was ready",
             death.worker,

@@ -69,6 +69,10 @@ fn of_workers(scope: &AttemptScope<'_>) -> Option<Case> {
     let pattern = pattern::find(&deaths, scope.at.job.counts.processed);
     let need = need(scope, &judged);
     conclude::conclude(&mut case, scope, &judged, &pattern, &need);
+    if kind == CaseKind::MemorySuspected {
+        // Without a counter, the kernel's log of that very process or its own last words may still say it.
+        super::log_text::join_workers(&mut case, scope, &deaths);
+    }
     Some(case)
 }
 

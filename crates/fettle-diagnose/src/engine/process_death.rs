@@ -6,6 +6,7 @@ use fettle_model::evidence::InFlightRow;
 use fettle_model::{FailureCategory, InfraEventType, WorkerDeath};
 
 use crate::case::{Case, CaseKind, Standing};
+use crate::engine::log_text;
 use crate::engine::memory::judge;
 use crate::facts::BatchFacts;
 use crate::remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides};
@@ -28,12 +29,9 @@ enum Death {
     Unseen,
 }
 
-/// Signals that a process brings upon itself: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS.
-const OWN_FAULTS: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
-
 fn read(death: &WorkerDeath) -> Death {
     match (signals::signal_of(&death.exit), death.exit.code) {
-        (Some(signal), _) if OWN_FAULTS.contains(&signal) => Death::Crash(signal),
+        (Some(signal), _) if signals::OWN_FAULTS.contains(&signal) => Death::Crash(signal),
         (Some(signal), _) => Death::Kill(signal),
         (None, Some(code)) => Death::Exit(code),
         (None, None) => Death::Unseen,
@@ -111,6 +109,7 @@ fn case(
         ];
     }
     advise(&mut case, scope, suspect);
+    log_text::join_workers(&mut case, scope, deaths);
     Some(case)
 }
 
