@@ -22,6 +22,16 @@ struct Line {
     backend: Option<String>,
 }
 
+impl Line {
+    fn failure(&self) -> FailureText<'_> {
+        FailureText {
+            text: &self.text,
+            exit_code: self.exit_code,
+            backend: self.backend.as_deref(),
+        }
+    }
+}
+
 /// Classifies files or standard input.
 pub(crate) fn run(args: &ClassifyArgs, json: bool) -> anyhow::Result<()> {
     let rules = match &args.rules {
@@ -35,13 +45,15 @@ pub(crate) fn run(args: &ClassifyArgs, json: bool) -> anyhow::Result<()> {
         [] => vec![None],
         files => files.iter().map(|file| Some(file.as_path())).collect(),
     };
+    let mut unread = 0;
     for input in inputs {
         let shown = input.map_or_else(
             || "standard input".to_owned(),
             |file| file.display().to_string(),
         );
         if args.jsonl {
-            lines(&rules, input).with_context(|| format!("failed to classify {shown}"))?;
+            let bad = lines(&rules, input);
+            unread += bad.with_context(|| format!("failed to classify {shown}"))?;
         } else {
             let text = whole(input).with_context(|| format!("failed to read {shown}"))?;
             let backend = args.backend.as_deref();
@@ -53,6 +65,10 @@ pub(crate) fn run(args: &ClassifyArgs, json: bool) -> anyhow::Result<()> {
             print(&json!(shown), &verdict, json);
         }
     }
+    anyhow::ensure!(
+        unread == 0,
+        "{unread} line(s) could not be read; each has an object with `error` in its place"
+    );
     Ok(())
 }
 
@@ -82,26 +98,41 @@ fn whole(input: Option<&Path>) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn lines(rules: &RuleSet, input: Option<&Path>) -> anyhow::Result<()> {
-    let reader: Box<dyn std::io::BufRead> = match input {
+/// Classifies each line and says how many could not be read. Such a line gets an error object in its place, so that the output stays
+/// in step with the input.
+fn lines(rules: &RuleSet, input: Option<&Path>) -> anyhow::Result<u64> {
+    let mut reader: Box<dyn std::io::BufRead> = match input {
         Some(file) => Box::new(std::io::BufReader::new(std::fs::File::open(file)?)),
         None => Box::new(std::io::stdin().lock()),
     };
-    for (number, line) in reader.lines().enumerate() {
-        let line = line?;
+    let mut unread = 0;
+    let mut bytes = Vec::new();
+    for number in 1_u64.. {
+        bytes.clear();
+        if reader.read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+        let line = String::from_utf8_lossy(&bytes);
         if line.trim().is_empty() {
             continue;
         }
-        let line: Line = serde_json::from_str(&line)
-            .with_context(|| format!("line {} is not {{\"id\", \"text\", …}}", number + 1))?;
-        let text = FailureText {
-            text: &line.text,
-            exit_code: line.exit_code,
-            backend: line.backend.as_deref(),
-        };
-        print(&line.id, &rules.classify(&text), true);
+        match serde_json::from_str::<Line>(&line) {
+            Ok(line) => print(&line.id, &rules.classify(&line.failure()), true),
+            Err(error) => {
+                unread += 1;
+                let error = format!("line {number} is not {{\"id\", \"text\", …}}: {error}");
+                work::say(&json!({"id": id_of(&line), "error": error}).to_string());
+            }
+        }
     }
-    Ok(())
+    Ok(unread)
+}
+
+/// The id of a line that cannot be used otherwise; null if even that cannot be read.
+fn id_of(line: &str) -> Value {
+    let line: Option<Value> = serde_json::from_str(line).ok();
+    let id = line.and_then(|line| line.get("id").cloned());
+    id.unwrap_or(Value::Null)
 }
 
 fn print(id: &Value, verdict: &TextVerdict, as_json: bool) {

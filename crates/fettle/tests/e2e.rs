@@ -14,6 +14,8 @@ mod server;
 
 #[path = "e2e/batch.rs"]
 mod batch;
+#[path = "e2e/classify.rs"]
+mod classify;
 #[path = "e2e/first_start.rs"]
 mod first_start;
 #[path = "e2e/healing.rs"]
