@@ -9,6 +9,7 @@ mod clean;
 mod guesses;
 mod judge;
 mod pattern;
+mod quoting;
 mod rule;
 mod rule_file;
 mod rule_set;

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::guesses;
+use super::{guesses, quoting};
 
 /// Longest `(name pid=…, ip=…)` in bytes; a bracket that is wider is part of the message.
 const PREFIX_BYTES_MAX: usize = 200;
@@ -49,6 +49,17 @@ impl Cleaned {
         let after = self.lines.partition_point(|line| line.start <= position);
         self.lines.get(after.checked_sub(1)?)
     }
+
+    /// The cleaned text of the line that a byte belongs to.
+    pub(super) fn text_of_line(&self, position: usize) -> &[u8] {
+        let after = self.lines.partition_point(|line| line.start <= position);
+        let start = after.checked_sub(1).map_or(0, |at| self.lines[at].start);
+        let end = self
+            .lines
+            .get(after)
+            .map_or(self.bytes.len(), |line| line.start);
+        &self.bytes[start..end]
+    }
 }
 
 /// Cleans those lines of the text that the ranges name, in their order.
@@ -61,6 +72,7 @@ pub(super) fn clean(text: &str, ranges: impl Iterator<Item = Range<usize>>) -> C
         let raw = trimmed(text, range);
         plain.clear();
         without_escapes(&text[raw.clone()], &mut plain);
+        quoting::undo(&mut plain);
         let (speaker, body) = without_prefixes(&plain);
         let body = without_source_column(without_repetition(body));
         cleaned.lines.push(Line {
@@ -135,6 +147,7 @@ fn without_prefix(line: &str) -> (Speaker, &str) {
         Some(b'(') => without_ray_prefix(line),
         Some(b'[') => (Speaker::Job, without_rank_prefix(line)),
         Some(b'>') => (Speaker::Job, &line[1..]),
+        Some(b'0'..=b'9') => (Speaker::Job, without_stream_prefix(line)),
         _ => (Speaker::Job, without_service_prefix(line)),
     }
 }
@@ -163,6 +176,19 @@ fn without_rank_prefix(line: &str) -> &str {
     match name {
         "rank" | "default" => &line[end + 2..],
         _ => line,
+    }
+}
+
+/// `2026-01-01T00:00:00.1Z stderr F ` as container runtimes write before each line of their log files.
+fn without_stream_prefix(line: &str) -> &str {
+    let mut words = line.splitn(4, ' ');
+    let (time, stream, tag) = (words.next(), words.next(), words.next());
+    let is_prefix = time.is_some_and(|time| time.contains('T') && time.contains(':'))
+        && matches!(stream, Some("stdout" | "stderr"))
+        && matches!(tag, Some("F" | "P"));
+    match words.next() {
+        Some(body) if is_prefix => body,
+        _ => without_service_prefix(line),
     }
 }
 
@@ -253,6 +279,16 @@ mod tests {
             ("ERROR: CUDA   batch_handler.py:574", "ERROR: CUDA"),
             ("(1) not a prefix", "(1) not a prefix"),
             ("| `reason` | gone |", "| `reason` | gone |"),
+            ("2026-01-01T00:00:00.1Z stderr F Killed", "Killed"),
+            (
+                "2026-01-01T00:00:00.1Z stderr found",
+                "2026-01-01T00:00:00.1Z stderr found",
+            ),
+            ("50%|##  | 1/2\rKilled", "50%|##  | 1/2\nKilled"),
+            (
+                r#"{"msg":"died: \"OOM\"\n\u001b[31mat x"}"#,
+                "{\"msg\":\"died: \"OOM\"\n\u{1b}[31mat x\"}",
+            ),
             ("\u{1b}", ""),
             ("\u{1b}[31", ""),
         ];

@@ -39,13 +39,9 @@ struct Finding<'a> {
 }
 
 impl Finding<'_> {
-    /// The stronger first, then the first in the order of causes, then the surer.
-    fn rank(&self) -> (std::cmp::Reverse<Strength>, (usize, usize), usize) {
-        (
-            std::cmp::Reverse(self.strength),
-            self.line.order,
-            self.start,
-        )
+    /// The stronger first, then the first in the order of causes.
+    fn rank(&self) -> (std::cmp::Reverse<Strength>, (usize, usize)) {
+        (std::cmp::Reverse(self.strength), self.line.order)
     }
 }
 
@@ -89,7 +85,9 @@ fn findings<'a>(
         .collect();
     findings.sort_by(|a, b| {
         let surer = b.rule.confidence.total_cmp(&a.rule.confidence);
-        a.rank().cmp(&b.rank()).then(surer)
+        // On one line the surer reading counts, wherever it begins.
+        let earlier = a.start.cmp(&b.start);
+        a.rank().cmp(&b.rank()).then(surer).then(earlier)
     });
     findings
 }
@@ -103,6 +101,9 @@ fn finding<'a>(rule: &'a Rule, cleaned: &'a Cleaned, found: &Match) -> Option<Fi
         .take_while(|byte| byte.is_ascii_whitespace())
         .count();
     let line = cleaned.line_of(found.range.start + blanks)?;
+    if excepted(rule, cleaned, found.range.start + blanks) {
+        return None;
+    }
     let strength = if line.program_text {
         // A name in the program's text was not said by the run.
         Strength::Fact
@@ -119,6 +120,13 @@ fn finding<'a>(rule: &'a Rule, cleaned: &'a Cleaned, found: &Match) -> Option<Fi
         strength,
         node_wide: rule.node_wide || of_others,
     })
+}
+
+/// Whether the line says itself that the rule does not count there.
+fn excepted(rule: &Rule, cleaned: &Cleaned, position: usize) -> bool {
+    let line = cleaned.text_of_line(position);
+    let mut patterns = rule.except.iter().filter_map(|except| except.regex());
+    patterns.any(|regex| regex.is_match(line))
 }
 
 /// Whether a condition holds: another rule matched, or something that is known about the text.

@@ -13,7 +13,9 @@ use super::pattern::Pattern;
 pub(super) enum Strength {
     /// No verdict of its own: another rule may require it.
     Fact,
-    /// A generic sign: a traceback, a non-zero status.
+    /// Says only that something went wrong: a line at level ERROR.
+    Mark,
+    /// A generic sign: an exception, a non-zero status.
     Hint,
     /// Says that something ended, not why.
     Symptom,
@@ -56,6 +58,8 @@ pub(super) enum Recovers {
 pub(super) struct Rule {
     pub(super) id: String,
     pub(super) patterns: Vec<Pattern>,
+    /// Where one of these stands on the same line, the rule does not count there.
+    pub(super) except: Vec<Pattern>,
     pub(super) strength: Strength,
     /// None for facts and for signs of recovery.
     pub(super) verdict: Option<Verdict>,

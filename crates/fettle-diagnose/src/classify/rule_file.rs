@@ -63,6 +63,8 @@ struct File {
 struct Written {
     id: String,
     patterns: Vec<String>,
+    #[serde(default)]
+    except: Vec<String>,
     strength: Strength,
     category: Option<FailureCategory>,
     event: Option<InfraEventType>,
@@ -135,17 +137,17 @@ fn checked(family: &str, written: Written) -> Result<Rule, String> {
             "its confidence {confidence} is not between 0 and 1"
         ));
     }
-    let patterns = written
-        .patterns
-        .iter()
-        .map(|text| {
+    let parse = |texts: &[String]| -> Result<Vec<Pattern>, String> {
+        let parsed = texts.iter().map(|text| {
             Pattern::parse(text, written.case_sensitive)
                 .map_err(|problem| format!("pattern `{text}`: {problem}"))
-        })
-        .collect::<Result<_, _>>()?;
+        });
+        parsed.collect()
+    };
     Ok(Rule {
+        patterns: parse(&written.patterns)?,
+        except: parse(&written.except)?,
         id: written.id,
-        patterns,
         strength: written.strength,
         verdict,
         confidence,

@@ -24,6 +24,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     let files = [
         include_str!("../corpus/failures.jsonl"),
         include_str!("../corpus/ray.jsonl"),
+        include_str!("../corpus/field.jsonl"),
     ];
     files
         .iter()
