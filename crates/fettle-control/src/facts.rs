@@ -167,6 +167,7 @@ fn job_facts(job: &Job, known: &Known) -> JobFacts {
             .iter()
             .map(|attempt| attempt_facts(attempt, known))
             .collect(),
+        memory_history: None,
         stages,
         last_activity_at: progress.or(stages.writing.ended_at),
         last_heartbeat_at: beat.map(|beat| beat.at),

@@ -2,6 +2,7 @@
 //!
 //! Owns the shape of the evidence. It must not judge: a field holds what was recorded, and `None` where nothing was.
 
+use fettle_model::history::MemoryProfile;
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus,
     DocumentErrorClass, ErrorCategory, JobId, Resources, RowCounts, RowError, StageTimings,
@@ -78,6 +79,8 @@ pub struct JobFacts {
     pub counts: RowCounts,
     /// Its attempts, in order.
     pub attempts: Vec<AttemptFacts>,
+    /// What workers of earlier attempts of such jobs needed.
+    pub memory_history: Option<MemoryProfile>,
     /// How its stages spent their time, over all attempts.
     pub stages: StageTimings,
     /// When it last finished a row.

@@ -76,6 +76,7 @@ pub(crate) fn failed(exit: AttemptExit, deaths: Vec<WorkerDeath>) -> BatchFacts 
         rows_submitted: Some(10),
         counts: RowCounts::default(),
         attempts: vec![attempt(1, exit, deaths)],
+        memory_history: None,
         stages: StageTimings::default(),
         last_activity_at: None,
         last_heartbeat_at: None,

@@ -19,6 +19,7 @@ mod fixture;
 pub mod remedy;
 mod scope;
 mod signals;
+pub mod sizing;
 mod words;
 
 pub use case::{Case, CaseKind, Standing};
@@ -26,7 +27,7 @@ pub use classify::{
     FailureText, RuleFileError, RuleReport, RuleSet, TextVerdict, check_rules, classify,
 };
 pub use diagnose::diagnose;
-pub use engine::memory::advice::{MemoryAdvice, MemoryNeed, advise};
+pub use engine::memory::sizing_input;
 pub use facts::{
     AttemptFacts, BatchFacts, CancelFacts, ErrorCount, JobFacts, RowErrorFacts, TierFacts,
     WaitFacts, WaitReason,
@@ -34,3 +35,4 @@ pub use facts::{
 pub use finding::{Bottleneck, Diagnosis, ErrorGroup, EvidenceLine, TierFinding, Verdict};
 pub use fingerprint::fingerprint;
 pub use remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides, RetryMode};
+pub use sizing::{MemoryGrant, NextMemory, SizingInput, first_memory, next_memory};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RowNumber, UnixMillis};
+use crate::{AttemptProfile, RowNumber, UnixMillis};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -249,6 +249,9 @@ pub struct AttemptEvidence {
     /// What its workers used.
     #[serde(default)]
     pub usage: Option<UsageEvidence>,
+    /// What its rows and workers took.
+    #[serde(default)]
+    pub profile: Option<AttemptProfile>,
 }
 
 /// Worker deaths kept per attempt: enough for a pattern, little enough to store.

@@ -8,11 +8,14 @@ pub mod evidence;
 pub mod extractor;
 pub mod failure;
 pub mod filter;
+pub mod history;
 pub mod id;
 pub mod lexical;
+pub mod line;
 pub mod report;
 pub mod resources;
 pub mod row;
+pub mod sketch;
 pub mod stage;
 pub mod status;
 pub mod time;
@@ -23,12 +26,14 @@ pub use extractor::{ExtractorRef, ExtractorSource};
 pub use failure::{
     DocumentErrorClass, ErrorCategory, FailureCategory, InfraEvent, InfraEventType, RowError,
 };
+pub use history::{AttemptProfile, HistoryCell, HistoryKey, TierKind};
 pub use id::{
     ApiKeyId, AttemptId, BatchId, BlobId, BucketId, CollectionId, DocumentId, IdError, JobId,
     NamespaceId, ObjectId, PluginId, TaskId,
 };
 pub use resources::{Resources, SubmissionParams};
 pub use row::{RowCounts, RowNumber, RowOutcome, RowRanges};
+pub use sketch::Sketch;
 pub use stage::{Stage, StageTiming, StageTimings};
 pub use status::{AttemptStatus, BackendStatus, BatchStatus, WorkStatus};
 pub use time::UnixMillis;

@@ -6,6 +6,7 @@
 
 pub mod random;
 pub mod run;
+pub mod sizing;
 pub mod world;
 
 pub use run::{Report, run};

@@ -13,7 +13,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fettle-plugin", &["fettle-model", "fettle-confine"]),
     ("fettle-client", &["fettle-model", "fettle-wire"]),
     ("fettle-ports", &["fettle-model", "fettle-core"]),
-    ("fettle-sim", &["fettle-model", "fettle-core"]),
+    (
+        "fettle-sim",
+        &["fettle-model", "fettle-core", "fettle-diagnose"],
+    ),
     (
         "fettle-store",
         &["fettle-model", "fettle-core", "fettle-ports"],

@@ -8,12 +8,12 @@ use fettle_model::{BatchStatus, DocumentErrorClass, ErrorCategory, FailureCatego
 
 use crate::case::{Case, CaseKind, Standing};
 use crate::engine::memory;
-use crate::engine::memory::advice::{MemoryAdvice, advise};
 use crate::facts::{BatchFacts, RowErrorFacts, TierFacts};
 use crate::finding::{ErrorGroup, EvidenceLine};
 use crate::fingerprint::fingerprint;
 use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides, RetryMode};
 use crate::scope::{AttemptScope, attempts};
+use crate::sizing::next_memory;
 use crate::words;
 
 /// Groups in the answer at most; more kinds of error than this are read in the list of failed documents.
@@ -236,34 +236,31 @@ fn actions(facts: &BatchFacts, tier_num: u32, classes: &Classes) -> Vec<RemedyAc
 fn more_memory(facts: &BatchFacts, tier_num: u32) -> Option<RemedyAction> {
     let of_tier = |scope: &AttemptScope<'_>| scope.at.tier.tier_num == tier_num;
     let scopes: Vec<AttemptScope<'_>> = attempts(facts).filter(of_tier).collect();
-    let needs = scopes.iter().filter_map(|scope| {
+    let inputs = scopes.iter().filter_map(|scope| {
         let judged = memory::judged(scope);
-        (!judged.is_empty()).then(|| memory::need(scope, &judged))
+        let pattern = memory::pattern_of(scope, &judged);
+        (!judged.is_empty()).then(|| memory::input(scope, &judged, &pattern))
     });
-    let need = needs.max_by_key(|need| need.peak_bytes)?;
-    let MemoryAdvice::Raise {
-        memory_bytes,
-        workers,
-        is_capped,
-    } = advise(&need)
-    else {
-        return None;
-    };
+    let next = next_memory(&inputs.max_by_key(|input| input.peak_bytes)?);
+    let grant = next.grant()?;
     Some(RemedyAction {
         kind: RemedyKind::RetryTier {
             tier_num,
             overrides: ResourceOverrides {
-                memory_bytes: Some(memory_bytes),
-                num_cpus: workers.map(f64::from),
+                memory_bytes: Some(grant.memory_bytes),
+                num_cpus: grant.workers.map(f64::from),
                 ..ResourceOverrides::default()
             },
         },
-        reason: "rows were failed because they killed their workers by memory".to_owned(),
+        reason: format!(
+            "rows were failed because they killed their workers by memory; {}",
+            grant.basis
+        ),
         expected_effect: format!(
             "failed rows are tried again with {} for each worker",
-            words::bytes(memory_bytes)
+            words::bytes(grant.memory_bytes)
         ),
-        confidence: if is_capped { 0.4 } else { 0.65 },
+        confidence: if grant.is_capped { 0.4 } else { 0.65 },
     })
 }
 

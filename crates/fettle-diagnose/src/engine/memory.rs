@@ -1,9 +1,8 @@
-//! Memory: workers and drivers that a memory limit ended, who needed the memory, and how much to give next.
+//! Memory: workers and drivers that a memory limit ended, who needed the memory, and what to know for the next size.
 //!
 //! Owns the OOM verdict. It must not claim a death that the driver intended, nor one for which the kernel's own counter stands at zero
 //! and no allocation was refused.
 
-pub(crate) mod advice;
 mod conclude;
 mod curve;
 mod explain;
@@ -12,15 +11,17 @@ mod pattern;
 #[cfg(test)]
 mod tests;
 
-use fettle_model::{FailureCategory, InfraEventType, WorkerDeath};
+use fettle_model::evidence::InFlightRow;
+use fettle_model::{AttemptExit, FailureCategory, InfraEventType, JobId, WorkerDeath};
 
-use self::advice::MemoryNeed;
 use self::curve::CurveShape;
 use self::judge::{Judgement, OOM_CONFIDENCE_MIN, Proof};
+use self::pattern::Pattern;
 use crate::case::{Case, CaseKind, Standing};
 use crate::facts::BatchFacts;
 use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides};
 use crate::scope::{AttemptScope, attempts};
+use crate::sizing::{Demand, Ended, SizingInput, Workload};
 
 /// Deaths that are told line by line; a job that dies the same death forty times is understood after a few.
 const DEATHS_TOLD_MAX: usize = 6;
@@ -65,12 +66,12 @@ fn of_workers(scope: &AttemptScope<'_>) -> Option<Case> {
     if kind == CaseKind::MemorySuspected {
         case.would_decide = explain::would_decide();
     }
-    let deaths: Vec<&WorkerDeath> = judged.iter().map(|(death, _)| *death).collect();
-    let pattern = pattern::find(&deaths, scope.at.job.counts.processed);
-    let need = need(scope, &judged);
-    conclude::conclude(&mut case, scope, &judged, &pattern, &need);
+    let pattern = pattern_of(scope, &judged);
+    let input = input(scope, &judged, &pattern);
+    conclude::conclude(&mut case, scope, &judged, &pattern, &input);
     if kind == CaseKind::MemorySuspected {
         // Without a counter, the kernel's log of that very process or its own last words may still say it.
+        let deaths: Vec<&WorkerDeath> = judged.iter().map(|(death, _)| *death).collect();
         super::log_text::join_workers(&mut case, scope, &deaths);
     }
     Some(case)
@@ -84,13 +85,23 @@ fn kind_of(confidence: f64) -> CaseKind {
     }
 }
 
+/// What the deaths have in common.
+pub(super) fn pattern_of<'a>(scope: &AttemptScope<'_>, judged: &[Judged<'a>]) -> Pattern<'a> {
+    let deaths: Vec<&WorkerDeath> = judged.iter().map(|(death, _)| *death).collect();
+    pattern::find(&deaths, scope.at.job.counts.processed)
+}
+
 /// What the deaths measured: the highest peak counts, and one curve that was cut off makes the peak a lower bound.
-pub(super) fn need(scope: &AttemptScope<'_>, judged: &[Judged<'_>]) -> MemoryNeed {
-    let resources = &scope.at.job.resources;
+pub(super) fn input<'a>(
+    scope: &AttemptScope<'a>,
+    judged: &[Judged<'_>],
+    pattern: &Pattern<'_>,
+) -> SizingInput<'a> {
     let limits = judged
         .iter()
         .filter_map(|(death, _)| death.memory.limit_bytes);
-    let limit_bytes = limits.max().unwrap_or(resources.memory_bytes);
+    let without_deaths = without_deaths(scope);
+    let limit_bytes = limits.max().unwrap_or(without_deaths.limit_bytes);
     let peaks = judged
         .iter()
         .filter_map(|(death, judgement)| match &judgement.proof {
@@ -101,12 +112,95 @@ pub(super) fn need(scope: &AttemptScope<'_>, judged: &[Judged<'_>]) -> MemoryNee
         let stopped = !matches!(judgement.proof, Proof::AllocationRefused(ref r) if r.requested_bytes.is_some());
         stopped && curve::shape(&death.memory, death.at) != CurveShape::Flat
     });
-    MemoryNeed {
+    let suspects = suspects(judged, pattern);
+    SizingInput {
+        ended: Ended::OutOfMemory,
+        demand: demand(judged, pattern),
         limit_bytes,
         peak_bytes: peaks.max().unwrap_or(limit_bytes),
         was_still_climbing,
-        workers: resources.workers(),
+        suspect_bytes: suspects.iter().map(|row| row.size_bytes).max().unwrap_or(0),
+        suspects: suspects.iter().map(|row| row.row).collect(),
+        ..without_deaths
+    }
+}
+
+/// What is known for the size of a job's next attempt, from its last one; `None` before the first.
+#[must_use]
+pub fn sizing_input<'a>(facts: &'a BatchFacts, job: &JobId) -> Option<SizingInput<'a>> {
+    let of_job = attempts(facts).filter(|scope| scope.at.job.job_id == *job);
+    let scope = of_job.last()?;
+    let judged = judged(&scope);
+    if judged.is_empty() {
+        return Some(without_deaths(&scope));
+    }
+    Some(input(&scope, &judged, &pattern_of(&scope, &judged)))
+}
+
+/// What is known of an attempt whose workers memory did not end.
+fn without_deaths<'a>(scope: &AttemptScope<'a>) -> SizingInput<'a> {
+    let job = scope.at.job;
+    let workers = job.resources.workers();
+    let left = job
+        .rows_submitted
+        .map_or(0, |rows| rows.saturating_sub(job.counts.total()));
+    let ended_by_memory = |exit: &Option<AttemptExit>| *exit == Some(AttemptExit::OutOfMemory);
+    let ooms = job
+        .attempts
+        .iter()
+        .filter(|attempt| ended_by_memory(&attempt.exit));
+    let measured = scope
+        .evidence()
+        .and_then(|evidence| evidence.memory.as_ref());
+    SizingInput {
+        ended: match scope.attempt.exit {
+            Some(AttemptExit::Finished) => Ended::Well,
+            _ => Ended::Otherwise,
+        },
+        demand: Demand::Unclear,
+        limit_bytes: job.resources.memory_bytes,
+        peak_bytes: measured.and_then(|memory| memory.peak_bytes).unwrap_or(0),
+        was_still_climbing: false,
+        ooms: u32::try_from(ooms.count()).unwrap_or(u32::MAX),
+        suspects: Vec::new(),
+        suspect_bytes: 0,
+        workload: Workload {
+            rows_per_worker: left.div_ceil(u64::from(workers.max(1))),
+            row_bytes: None,
+        },
+        history: job.memory_history.as_ref(),
+        workers,
         node_memory_bytes: scope.at.facts.node_memory_bytes,
+    }
+}
+
+/// Rows that may have needed the memory: those that were alone in their worker, or else all that were in work.
+fn suspects<'a>(judged: &[Judged<'a>], pattern: &Pattern<'a>) -> Vec<&'a InFlightRow> {
+    let deaths = || judged.iter().map(|(death, _)| death.in_flight.as_slice());
+    let mut rows: Vec<&InFlightRow> = deaths().filter(|rows| rows.len() == 1).flatten().collect();
+    if let Pattern::BigRow { row, .. } = pattern {
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        rows = deaths().flatten().collect();
+    }
+    rows.sort_by_key(|row| row.row);
+    rows.dedup_by_key(|row| row.row);
+    rows
+}
+
+fn demand(judged: &[Judged<'_>], pattern: &Pattern<'_>) -> Demand {
+    match pattern {
+        Pattern::Loading | Pattern::EveryRow => Demand::Steady,
+        Pattern::BigRow { .. } => Demand::BigRow,
+        Pattern::Unclear => Demand::Unclear,
+        Pattern::Leak { .. } => {
+            let longest = judged.iter().max_by_key(|(death, _)| death.rows_finished);
+            longest.map_or(Demand::Unclear, |(death, _)| Demand::Leak {
+                base_bytes: curve::settled_bytes(&death.memory),
+                rows_finished: death.rows_finished,
+            })
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 //! Owns what to say and to do about memory. It must not weigh; the judgement, the pattern and the need are given.
 
 use super::Judged;
-use super::advice::{self, MemoryAdvice, MemoryNeed, advise};
 use super::pattern::Pattern;
 use crate::case::{Case, CaseKind, Standing};
 use crate::remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides};
 use crate::scope::AttemptScope;
+use crate::sizing::{NextMemory, SizingInput, next_memory};
 use crate::words;
 
 /// Writes the reason, the recommendations and the actions.
@@ -16,9 +16,9 @@ pub(super) fn conclude(
     scope: &AttemptScope<'_>,
     judged: &[Judged<'_>],
     pattern: &Pattern<'_>,
-    need: &MemoryNeed,
+    input: &SizingInput<'_>,
 ) {
-    let limit = words::bytes(need.limit_bytes);
+    let limit = words::bytes(input.limit_bytes);
     let verb = match case.kind {
         CaseKind::OutOfMemory => "ran out of memory at their limit of",
         _ => "may have run out of memory: no counter says so, but they ended near their limit of",
@@ -29,8 +29,8 @@ pub(super) fn conclude(
         scope.at.of_tier(),
         who(pattern)
     );
-    let advice = advise(need);
-    case.recommendations = recommendations(scope, pattern, need, advice);
+    let next = next_memory(input);
+    case.recommendations = recommendations(scope, pattern, input, &next);
     if case.standing == Standing::Aside {
         return;
     }
@@ -47,7 +47,7 @@ pub(super) fn conclude(
             confidence: if *is_certain { 0.8 } else { 0.5 } * case.confidence,
         });
     }
-    actions.extend(raise(tier_num, pattern, need, advice, case.confidence));
+    actions.extend(raise(tier_num, pattern, &next, case.confidence));
     case.actions = actions;
 }
 
@@ -55,35 +55,27 @@ pub(super) fn conclude(
 fn raise(
     tier_num: u32,
     pattern: &Pattern<'_>,
-    need: &MemoryNeed,
-    advice: MemoryAdvice,
+    next: &NextMemory,
     confidence: f64,
 ) -> Option<RemedyAction> {
-    let MemoryAdvice::Raise {
-        memory_bytes,
-        workers,
-        is_capped,
-    } = advice
-    else {
-        return None;
-    };
+    let grant = next.grant()?;
     let fit = match pattern {
         Pattern::Loading | Pattern::EveryRow => 0.9,
         Pattern::BigRow { .. } | Pattern::Unclear => 0.75,
         Pattern::Leak { .. } => 0.5,
     };
     let overrides = ResourceOverrides {
-        memory_bytes: Some(memory_bytes),
-        num_cpus: workers.map(f64::from),
+        memory_bytes: Some(grant.memory_bytes),
+        num_cpus: grant.workers.map(f64::from),
         ..ResourceOverrides::default()
     };
-    let fewer = workers.map_or(String::new(), |n| {
+    let fewer = grant.workers.map_or(String::new(), |n| {
         format!(
             ", with {} so that it fits",
             words::count(n.into(), "worker")
         )
     });
-    let capped = if is_capped {
+    let capped = if grant.is_capped {
         "; that is all the node has, which may not be enough"
     } else {
         ""
@@ -93,12 +85,12 @@ fn raise(
             tier_num,
             overrides,
         },
-        reason: format!("{}{capped}", advice::explain(need)),
+        reason: format!("{}{capped}", grant.basis),
         expected_effect: format!(
             "unfinished rows are tried again with {} for each worker{fewer}; finished rows are kept",
-            words::bytes(memory_bytes)
+            words::bytes(grant.memory_bytes)
         ),
-        confidence: confidence * fit * if is_capped { 0.6 } else { 1.0 },
+        confidence: confidence * fit * if grant.is_capped { 0.6 } else { 1.0 },
     })
 }
 
@@ -132,8 +124,8 @@ fn who(pattern: &Pattern<'_>) -> String {
 fn recommendations(
     scope: &AttemptScope<'_>,
     pattern: &Pattern<'_>,
-    need: &MemoryNeed,
-    advice: MemoryAdvice,
+    input: &SizingInput<'_>,
+    next: &NextMemory,
 ) -> Vec<String> {
     let tier = scope.at.tier.tier_num;
     let mut said = Vec::new();
@@ -149,22 +141,26 @@ fn recommendations(
         ),
         Pattern::Loading | Pattern::EveryRow | Pattern::Unclear => {}
     }
-    match advice {
-        MemoryAdvice::Raise { memory_bytes, workers, .. } => {
-            let fewer = workers.map_or(String::new(), |n| format!(" and num_cpus {n}"));
-            said.push(format!(
-                "Retry tier {tier} with memory_bytes {memory_bytes}{fewer} ({}): {}.",
-                words::bytes(memory_bytes),
-                advice::explain(need)
-            ));
+    said.extend(match next {
+        NextMemory::Keep => None,
+        NextMemory::Job(grant) | NextMemory::RowsLane { grant, .. } => {
+            let fewer = grant
+                .workers
+                .map_or(String::new(), |n| format!(" and num_cpus {n}"));
+            Some(format!(
+                "Retry tier {tier} with memory_bytes {}{fewer} ({}): {}.",
+                grant.memory_bytes,
+                words::bytes(grant.memory_bytes),
+                grant.basis
+            ))
         }
-        MemoryAdvice::NoMore { most_bytes } => said.push(format!(
-            "More memory will not help here: one worker has {} and the node could give at most {}. {}",
-            words::bytes(need.limit_bytes),
-            words::bytes(most_bytes),
+        NextMemory::WillNotHelp { most_bytes, why } => Some(format!(
+            "More memory will not help here: one worker has {} and the node could give at most {}, and {why}. {}",
+            words::bytes(input.limit_bytes),
+            words::bytes(*most_bytes),
             instead(pattern)
         )),
-    }
+    });
     said
 }
 

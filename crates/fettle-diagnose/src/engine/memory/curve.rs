@@ -25,6 +25,12 @@ const RISE_SHARE_MIN: f64 = 0.05;
 /// One step with more than this share of the whole rise is a jump.
 const JUMP_SHARE: f64 = 0.5;
 
+/// What a process used once it had started: its second reading, for the first catches it on its way up.
+pub(crate) fn settled_bytes(memory: &MemoryEvidence) -> u64 {
+    let settled = memory.curve.get(1).or(memory.curve.first());
+    settled.map_or(0, |sample| sample.bytes)
+}
+
 /// The shape of the curve with the end of the worker as its last reading: the kernel's peak catches what lies between two samples.
 pub(crate) fn shape(memory: &MemoryEvidence, ended_at: UnixMillis) -> CurveShape {
     let mut samples = memory.curve.clone();

@@ -189,7 +189,7 @@ fn a_curve_that_had_levelled_off_measures_the_need() {
     let curve = [20, 230, 240, 241, 242, 243, 244, 245];
     let mut dead = death().oom().curve_mib(&curve).build();
     dead.memory.peak_bytes = Some(246 << 20);
-    assert_eq!(only(&oom(vec![dead])).actions[0].kind, retry(384));
+    assert_eq!(only(&oom(vec![dead])).actions[0].kind, retry(376));
 }
 
 #[test]
