@@ -61,7 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     port = free_port()
     log = data / "serve.log"
     arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--data-dir", str(data / "fettle")]
-    arguments += ["--allow-file-root", str(files)]
+    arguments += ["--allow-file-root", str(files), "--allow-webhook-host", "127.0.0.1"]
     environment = {**os.environ, "FETTLE_API_KEY": KEY, "NO_COLOR": "1"}
     environment.pop("FETTLE_URL", None)
     with log.open("wb") as out:

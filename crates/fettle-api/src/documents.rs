@@ -275,8 +275,9 @@ async fn delete(
     state
         .control()
         .index()
-        .delete(namespace, collection, &[found.id])
+        .delete(namespace, collection, std::slice::from_ref(&found.id))
         .await?;
+    change::tell(&state, &record, &found.id, "document.deleted").await?;
     Ok(Json(DeleteResponse::of(format!(
         "document {id} was deleted"
     ))))

@@ -26,6 +26,7 @@ mod router;
 mod state;
 mod tasks;
 mod tenant;
+mod webhooks;
 
 pub use auth::{Auth, AuthError, Bootstrap, DEFAULT_NAMESPACE};
 pub use router::{BODY_BYTES_MAX, router};

@@ -7,7 +7,7 @@ use axum::extract::State;
 use fettle_model::NamespaceId;
 use fettle_ports::{
     ApiKeyRecord, BatchFilter, BucketRecord, CollectionRecord, DocumentQuery, IndexError,
-    NamespaceRecord, Page, PluginRecord, ResourceKind, StoreExt,
+    NamespaceRecord, Page, PluginRecord, ResourceKind, StoreExt, WebhookRecord,
 };
 use fettle_wire::error::ErrorType;
 use fettle_wire::namespace::{
@@ -233,6 +233,11 @@ async fn delete(
     for plugin in all::<PluginRecord>(&state, id).await? {
         store
             .delete_resource(ResourceKind::Plugin, id, plugin.plugin_id.as_str())
+            .await?;
+    }
+    for webhook in all::<WebhookRecord>(&state, id).await? {
+        store
+            .delete_resource(ResourceKind::Webhook, id, webhook.webhook_id.as_str())
             .await?;
     }
     store

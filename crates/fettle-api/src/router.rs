@@ -13,7 +13,7 @@ use crate::layers::{frame, no_method, no_route};
 use crate::state::ApiState;
 use crate::{
     api_keys, batches, buckets, collections, documents, extractors, health, internal, namespaces,
-    objects, openapi, plugins, retrievers, tasks,
+    objects, openapi, plugins, retrievers, tasks, webhooks,
 };
 
 /// A body may be this long unless its route says otherwise: a hundred objects with inline data fit, and a few at once stay small in memory.
@@ -31,6 +31,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(retrievers::routes())
         .merge(batches::routes())
         .merge(tasks::routes())
+        .merge(webhooks::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(plugins::routes())
         .route_layer(from_fn_with_state(state.clone(), require_key));

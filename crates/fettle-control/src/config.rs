@@ -18,6 +18,8 @@ pub struct ControlConfig {
     pub model_dir: Option<PathBuf>,
     /// What blobs workers may read.
     pub access: AccessPolicy,
+    /// `host` or `host:port` that webhooks may be sent to although their address is private.
+    pub webhook_hosts: Vec<String>,
     /// What a job may use when nobody says otherwise.
     pub default_resources: Resources,
     /// A row that takes longer is failed, in milliseconds.

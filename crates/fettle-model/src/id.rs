@@ -169,6 +169,14 @@ id!(
     PluginId, "plg_"
 );
 id!(
+    /// A webhook.
+    WebhookId, "wh_"
+);
+id!(
+    /// One event on its way to one receiver.
+    DeliveryId, "dlv_"
+);
+id!(
     /// One execution of a job: the job's id, `-a`, and the attempt's number. It is the submission id on the backend.
     AttemptId, "job_"
 );

@@ -28,8 +28,8 @@ pub use failure::{
 };
 pub use history::{AttemptProfile, HistoryCell, HistoryKey, TierKind};
 pub use id::{
-    ApiKeyId, AttemptId, BatchId, BlobId, BucketId, CollectionId, DocumentId, IdError, JobId,
-    NamespaceId, ObjectId, PluginId, TaskId,
+    ApiKeyId, AttemptId, BatchId, BlobId, BucketId, CollectionId, DeliveryId, DocumentId, IdError,
+    JobId, NamespaceId, ObjectId, PluginId, TaskId, WebhookId,
 };
 pub use resources::{Resources, SubmissionParams};
 pub use row::{RowCounts, RowNumber, RowOutcome, RowRanges};

@@ -4,13 +4,19 @@
 
 pub mod blobs;
 pub mod env;
+pub mod events;
 pub mod executor;
 pub mod index;
 pub mod records;
 pub mod store;
+pub mod webhook;
 
 pub use blobs::{BlobError, BlobMeta, Blobs};
 pub use env::{Clock, Entropy};
+pub use events::{
+    DeliveryAttempt, DeliveryFilter, DeliveryRecord, DeliveryStatus, DeliveryTarget, EventLog,
+    StoredEvent,
+};
 pub use executor::{
     Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, StopOutcome,
 };
@@ -26,3 +32,4 @@ pub use store::{
     BatchCommit, BatchFilter, EffectId, JobCounts, Page, PendingEffect, RowErrorQuery, RowsCommit,
     Store, StoreError, StoreExt, StoredRowError,
 };
+pub use webhook::{Secret, WebhookChannel, WebhookRecord};

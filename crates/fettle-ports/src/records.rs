@@ -25,6 +25,8 @@ pub enum ResourceKind {
     Plugin,
     /// `TaskRecord`; the name is the id.
     Task,
+    /// `WebhookRecord`.
+    Webhook,
 }
 
 impl ResourceKind {
@@ -38,6 +40,7 @@ impl ResourceKind {
             Self::ApiKey => "api_key",
             Self::Plugin => "plugin",
             Self::Task => "task",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -339,6 +342,9 @@ pub struct BatchRecord {
     pub created_by: Option<ApiKeyId>,
     /// Its task, once submitted.
     pub task_id: Option<TaskId>,
+    /// Address that is told when the batch ends.
+    #[serde(default)]
+    pub webhook_url: Option<String>,
     /// Overrides of resources per tier, as submitted.
     #[serde(default)]
     pub resource_overrides: Map<String, Value>,

@@ -8,6 +8,7 @@ use fettle_model::{
 };
 use serde_json::Value;
 
+use crate::events::EventLog;
 use crate::records::{BatchRecord, ObjectRecord, Resource, ResourceKind};
 
 /// Why a store operation failed.
@@ -168,7 +169,7 @@ pub struct BatchFilter {
 
 /// Durable state. Every write is durable on return.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: EventLog + Send + Sync {
     // Resources, untyped; `StoreExt` gives the typed calls.
 
     /// Adds a record; `AlreadyExists` when its name is taken within the namespace.

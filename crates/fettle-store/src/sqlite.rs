@@ -7,6 +7,8 @@ mod batches;
 mod codec;
 mod connection;
 mod disk;
+mod event_port;
+mod events;
 mod evidence;
 mod failure;
 mod filter;

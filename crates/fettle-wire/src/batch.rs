@@ -59,6 +59,8 @@ pub struct SubmitBatchRequest {
     pub collection_ids: Option<Vec<String>>,
     /// Has no effect: lineage is always kept.
     pub include_processing_history: Option<bool>,
+    /// Address that is told when the batch ends (docs/webhooks.md).
+    pub webhook_url: Option<String>,
     /// Resources per tier: `{"1": {"memory_bytes": …}}`. Beyond the contract.
     pub resources: Option<BTreeMap<String, ResourceOverrides>>,
 }
@@ -167,6 +169,8 @@ pub struct BatchModel {
     pub submitted_by_key_id: Option<String>,
     /// Its task, once submitted.
     pub task_id: Option<String>,
+    /// Address that is told when it ends.
+    pub webhook_url: Option<String>,
     /// The first tier's manifest.
     pub manifest_key: Option<String>,
     /// The user's own notes.

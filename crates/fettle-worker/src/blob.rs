@@ -6,7 +6,6 @@
 mod error;
 mod file;
 mod http;
-mod public_address;
 mod store;
 
 use bytes::Bytes;

@@ -13,6 +13,7 @@ use fettle_index::EdgeIndex;
 use fettle_model::attempt::AccessPolicy;
 use fettle_ports::Blobs as _;
 use fettle_store::{ObjectBlobs, SqliteStore};
+use fettle_webhook::{WebhookPorts, WebhookSettings, Webhooks};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -67,14 +68,29 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
         let embedder: Arc<dyn QueryEmbedder> = Arc::new(ModelEmbedder::new(dir));
         embedder
     });
+    let webhooks = webhooks(&ports, &config)?;
     let control = Control::start(ports, config).await?;
     let state = ApiState::new(control.clone(), Auth::new(store), embedder);
     tracing::info!(url, "listening");
     let served = axum::serve(listener, fettle_api::router(state));
     served.with_graceful_shutdown(asked_to_end()?).await?;
     tracing::info!("ending; running jobs go on and are taken up at the next start");
+    webhooks.stop().await;
     control.stop().await;
     Ok(())
+}
+
+fn webhooks(ports: &Ports, config: &ControlConfig) -> anyhow::Result<Webhooks> {
+    let ports = WebhookPorts {
+        store: ports.store.clone(),
+        clock: ports.clock.clone(),
+        entropy: ports.entropy.clone(),
+    };
+    let settings = WebhookSettings {
+        allowed_hosts: config.webhook_hosts.clone(),
+        server_secret: config.token_secret,
+    };
+    Webhooks::start(ports, settings).context("failed to start the webhooks")
 }
 
 fn make_data_dir(given: &Path) -> anyhow::Result<PathBuf> {
@@ -135,6 +151,7 @@ fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<Contro
             file_roots: roots.collect::<anyhow::Result<_>>()?,
             private_hosts: args.allow_private_host.clone(),
         },
+        webhook_hosts: args.allow_webhook_host.clone(),
         default_resources: ControlConfig::standard_resources(),
         row_timeout_ms: args
             .row_timeout

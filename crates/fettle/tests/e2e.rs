@@ -28,3 +28,5 @@ mod memory;
 mod plugins;
 #[path = "e2e/s3.rs"]
 mod s3;
+#[path = "e2e/webhooks.rs"]
+mod webhooks;

@@ -5,6 +5,7 @@ use super::source::TextFile;
 /// Room → rooms that it may depend on. Development dependencies are free.
 const EDGES: &[(&str, &[&str])] = &[
     ("fettle-model", &[]),
+    ("fettle-outbound", &[]),
     ("fettle-wire", &["fettle-model"]),
     ("fettle-core", &["fettle-model"]),
     ("fettle-diagnose", &["fettle-model"]),
@@ -27,6 +28,15 @@ const EDGES: &[(&str, &[&str])] = &[
         &["fettle-model", "fettle-ports", "fettle-confine"],
     ),
     (
+        "fettle-webhook",
+        &[
+            "fettle-model",
+            "fettle-core",
+            "fettle-ports",
+            "fettle-outbound",
+        ],
+    ),
+    (
         "fettle-control",
         &[
             "fettle-model",
@@ -46,6 +56,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "fettle-diagnose",
             "fettle-ports",
             "fettle-plugin",
+            "fettle-webhook",
         ],
     ),
     (
@@ -57,6 +68,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "fettle-manifest",
             "fettle-confine",
             "fettle-plugin",
+            "fettle-outbound",
         ],
     ),
     (

@@ -117,6 +117,7 @@ async fn draft(
         dedup_strategy,
         created_by: Some(tenant.key.key_id.clone()),
         task_id: None,
+        webhook_url: None,
         resource_overrides: Map::new(),
         object_count,
         created_at: now,

@@ -212,6 +212,7 @@ mod tests {
             dedup_strategy: "replace".into(),
             created_by: None,
             task_id: None,
+            webhook_url: None,
             resource_overrides: Map::new(),
             object_count: 1,
             created_at: UnixMillis(0),

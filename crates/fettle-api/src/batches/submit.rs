@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use fettle_core::{Batch, JobState, Overrides, Scope};
 use fettle_ports::{BatchRecord, ResourceKind, StoreError};
+use fettle_webhook::batch_secret;
 use fettle_wire::batch::{ResourceOverrides, SubmitBatchRequest};
 use fettle_wire::task::{CancellationOutcome, TaskResponse};
 use schemars::JsonSchema;
@@ -17,6 +18,7 @@ use crate::body::{InPath, OptionalBody, Params};
 use crate::error::ApiError;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::webhooks::check_receiver;
 
 /// More cores than any machine has are a mistake.
 const CPUS_MAX: f64 = 4096.0;
@@ -51,11 +53,25 @@ pub(super) async fn submit(
             create::collection_ids(&state, &tenant.namespace_id, &names).await?;
         state.control().store().update_batch(&record).await?;
     }
+    let is_told = body.webhook_url.is_some();
+    if let Some(address) = body.webhook_url {
+        let refused = |message| ApiError::invalid(&["webhook_url"], message);
+        check_receiver(&state, &address).map_err(refused)?;
+        record.webhook_url = Some(address);
+        state.control().store().update_batch(&record).await?;
+    }
     let (record, run) = state
         .control()
         .submit(&tenant.namespace_id, &record.batch_id, &overrides)
         .await?;
-    task_of(&state, &record, Some(&run)).map(Json)
+    let mut task = task_of(&state, &record, Some(&run))?;
+    if is_told {
+        let secret = batch_secret(&state.control().config().token_secret, &record.batch_id);
+        // Here and nowhere else: whoever reads the task later is not told.
+        task.additional_data
+            .insert("webhook_signing_secret".to_owned(), secret.into());
+    }
+    Ok(Json(task))
 }
 
 fn by_tier(

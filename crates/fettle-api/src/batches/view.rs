@@ -169,6 +169,7 @@ fn draft(record: &BatchRecord) -> BatchModel {
         effective_dedup_strategy: "replace".to_owned(),
         submitted_by_key_id: record.created_by.as_ref().map(ToString::to_string),
         task_id: record.task_id.as_ref().map(ToString::to_string),
+        webhook_url: record.webhook_url.clone(),
         manifest_key: None,
         metadata: record.metadata.clone(),
         error: None,

@@ -157,6 +157,7 @@ async fn submit(
         dedup_strategy: "replace".to_owned(),
         created_by: Some(tenant.key.key_id.clone()),
         task_id: None,
+        webhook_url: None,
         resource_overrides: Map::new(),
         object_count: objects.len() as u64,
         created_at: now,

@@ -84,7 +84,7 @@ pub(super) async fn create(
             .map(|(name, values)| NamedVector { name, values })
             .collect(),
     };
-    write(&state, &record, document).await
+    write(&state, &record, document, "document.created").await
 }
 
 pub(super) async fn patch(
@@ -150,13 +150,14 @@ async fn changed(
     if let Some(Value::Object(internal)) = document.payload.get_mut("_internal") {
         internal.insert("updated_at".to_owned(), Value::from(now));
     }
-    write(state, record, document).await
+    write(state, record, document, "document.updated").await
 }
 
 async fn write(
     state: &ApiState,
     record: &CollectionRecord,
     document: Document,
+    event_type: &str,
 ) -> Result<Json<DocumentResponse>, ApiError> {
     let index = state.control().index();
     let (namespace, id) = (&record.namespace_id, &record.collection_id);
@@ -164,5 +165,29 @@ async fn write(
         .ensure(namespace, id, &vectors_of(state, record).await?)
         .await?;
     index.upsert(namespace, id, vec![document.clone()]).await?;
+    tell(state, record, &document.id, event_type).await?;
     Ok(Json(view(record, document, false)))
+}
+
+/// Tells webhooks of a document that a client changed; the store sees no documents.
+pub(super) async fn tell(
+    state: &ApiState,
+    record: &CollectionRecord,
+    id: &DocumentId,
+    event_type: &str,
+) -> Result<(), ApiError> {
+    let about = [
+        ("collection_id".to_owned(), json!(record.collection_id)),
+        ("document_id".to_owned(), json!(id)),
+    ];
+    let store = state.control().store();
+    let appended = store
+        .append_event(
+            &record.namespace_id,
+            event_type,
+            state.now(),
+            about.into_iter().collect(),
+        )
+        .await;
+    appended.map_err(ApiError::from)
 }

@@ -127,7 +127,7 @@ async fn refusals_have_one_form() {
         (
             "POST",
             format!("{of_batch}/submit"),
-            json!({"webhook_url": "http://x"}),
+            json!({"webhook_url": "ftp://x"}),
         ),
         (
             "POST",

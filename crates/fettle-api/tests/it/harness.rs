@@ -192,6 +192,7 @@ fn config(data: &Path) -> ControlConfig {
             file_roots: vec!["/allowed".into()],
             private_hosts: vec![],
         },
+        webhook_hosts: vec!["127.0.0.1".into()],
         default_resources: ControlConfig::standard_resources(),
         row_timeout_ms: None,
         token_secret: [7; 32],

@@ -17,3 +17,4 @@ mod openapi;
 mod resources;
 mod run;
 mod tenancy;
+mod webhooks;

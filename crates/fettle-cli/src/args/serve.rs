@@ -35,6 +35,9 @@ pub struct ServeArgs {
     /// Host, or host:port, that blobs may be fetched from although its address is private; may be repeated
     #[arg(long, value_name = "HOST")]
     pub allow_private_host: Vec<String>,
+    /// Host, or host:port, that webhooks may be sent to although its address is private; may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub allow_webhook_host: Vec<String>,
     /// CPU cores that jobs may use together; all of the machine's when left out
     #[arg(long, value_name = "CORES")]
     pub capacity_cpus: Option<f64>,

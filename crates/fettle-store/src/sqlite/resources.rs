@@ -44,7 +44,8 @@ fn is_global(kind: ResourceKind) -> bool {
         ResourceKind::Bucket
         | ResourceKind::Collection
         | ResourceKind::Plugin
-        | ResourceKind::Task => false,
+        | ResourceKind::Task
+        | ResourceKind::Webhook => false,
     }
 }
 

@@ -13,7 +13,7 @@ use super::connection::database_error;
 const APPLICATION_ID: i64 = 0x4674_746c;
 
 /// One entry per version, applied in order.
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, EVENTS];
 
 /// Sequence numbers are cursors and outbox ids; AUTOINCREMENT keeps them from ever being given twice.
 /// Everything of a batch hangs on `batches.seq` and goes with it. Bodies are JSON of the types in `fettle-ports`,
@@ -176,6 +176,9 @@ CREATE UNIQUE INDEX objects_by_unique_key ON objects (namespace_id, bucket_id, u
 CREATE INDEX objects_by_content ON objects (namespace_id, bucket_id, content_hash)
     WHERE content_hash IS NOT NULL;
 ";
+
+/// Events for webhooks, and their deliveries.
+const EVENTS: &str = include_str!("migrations/events.sql");
 
 /// The version that this code writes.
 fn known_version() -> i64 {

@@ -100,6 +100,7 @@ pub(crate) fn record(n: u8) -> BatchRecord {
         dedup_strategy: "skip".to_owned(),
         created_by: None,
         task_id: None,
+        webhook_url: None,
         resource_overrides: Map::new(),
         object_count: 1,
         created_at: UnixMillis(1),

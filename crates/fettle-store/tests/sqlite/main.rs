@@ -4,6 +4,7 @@
 
 mod batches;
 mod crash;
+mod events;
 mod fixture;
 mod full_disk;
 mod objects;

@@ -35,6 +35,15 @@ fn an_object(n: u8, key: Option<&str>, sizes: &[Option<u64>]) -> ObjectRecord {
     }
 }
 
+/// An object without blobs of tenant `n`'s bucket.
+pub(crate) fn new_object(n: u8, id: u8) -> ObjectRecord {
+    ObjectRecord {
+        namespace_id: namespace(n),
+        bucket_id: bucket(n),
+        ..an_object(id, None, &[])
+    }
+}
+
 async fn stats(fixture: &Fixture) -> (u64, u64) {
     fixture
         .store

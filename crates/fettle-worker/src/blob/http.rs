@@ -1,23 +1,18 @@
 //! http(s) blobs, guarded against requests into the private network.
 //!
-//! Owns the guard: addresses are checked as they are connected to, so a name that changes its address gains nothing, and each
-//! redirect is checked like a first address. It must not use a proxy, which would connect on its own account.
+//! Owns redirects, each of which is checked like a first address, and limits. Where it may connect, the guard says.
 
-use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use fettle_outbound::{Guard, PrivateAddress, Refused};
 use futures_util::StreamExt;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::LOCATION;
-use reqwest::{Client, Response, redirect};
-use thiserror::Error as ThisError;
-use url::{Host, Url};
+use reqwest::{Client, Response};
+use url::Url;
 
 use super::BLOB_BYTES_MAX;
 use super::error::{LoadError, shown};
-use super::public_address::is_public;
 
 /// Redirects that are followed: what file hosts use is one or two.
 const REDIRECTS_MAX: usize = 5;
@@ -30,29 +25,16 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Fetches over HTTP.
 pub(super) struct Http {
-    private_hosts: Vec<String>,
-    /// Connects to public addresses only.
-    guarded: Client,
-    /// Connects anywhere; only for hosts that are allowed by name.
-    open: Client,
+    guard: Guard,
 }
 
 impl Http {
     pub(super) fn new(private_hosts: &[String]) -> Result<Self, LoadError> {
-        let setup = |error: reqwest::Error| LoadError::Setup {
+        let guard = Guard::new(private_hosts, builder);
+        let guard = guard.map_err(|error| LoadError::Setup {
             source: error.into(),
-        };
-        Ok(Self {
-            private_hosts: private_hosts
-                .iter()
-                .map(|host| host.to_lowercase())
-                .collect(),
-            guarded: builder()
-                .dns_resolver(PublicResolver)
-                .build()
-                .map_err(setup)?,
-            open: builder().build().map_err(setup)?,
-        })
+        })?;
+        Ok(Self { guard })
     }
 
     pub(super) async fn load(&self, address: &str) -> Result<Bytes, LoadError> {
@@ -88,44 +70,18 @@ impl Http {
         })
     }
 
-    /// The client that may connect to `url`; an address in the place of a name is checked here, since it is never resolved.
     fn client_for(&self, url: &Url) -> Result<&Client, LoadError> {
         let malformed = |reason: &str| LoadError::malformed(url.as_str(), reason);
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(malformed("it redirects to something that is not http(s)"));
-        }
-        let host = url.host().ok_or_else(|| malformed("it has no host"))?;
-        if self.is_allowed_by_name(url) {
-            return Ok(&self.open);
-        }
-        let literal = match host {
-            Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
-            Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
-            Host::Domain(_) => None,
-        };
-        match literal {
-            Some(ip) if !is_public(ip) => Err(LoadError::PrivateHost {
-                host: host.to_string(),
-                ip: ip.to_string(),
-            }),
-            _ => Ok(&self.guarded),
-        }
-    }
-
-    fn is_allowed_by_name(&self, url: &Url) -> bool {
-        let host = url.host_str().unwrap_or_default().to_lowercase();
-        let port = url.port_or_known_default().unwrap_or_default();
-        let with_port = format!("{host}:{port}");
-        self.private_hosts
-            .iter()
-            .any(|allowed| *allowed == host || *allowed == with_port)
+        self.guard.client_for(url).map_err(|refused| match refused {
+            Refused::NotHttp => malformed("it redirects to something that is not http(s)"),
+            Refused::NoHost => malformed("it has no host"),
+            Refused::Private(private) => private_host(&private),
+        })
     }
 }
 
 fn builder() -> reqwest::ClientBuilder {
     Client::builder()
-        .no_proxy()
-        .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .timeout(TOTAL_TIMEOUT)
@@ -170,47 +126,15 @@ async fn body(address: &str, response: Response) -> Result<Bytes, LoadError> {
 
 /// A request that got no answer. The address is taken out of the library's text, since its query may be a secret.
 fn request_error(url: &Url, error: reqwest::Error) -> LoadError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        if let Some(private) = error.downcast_ref::<PrivateAddress>() {
-            return LoadError::PrivateHost {
-                host: private.host.clone(),
-                ip: private.address.to_string(),
-            };
-        }
-        cause = error.source();
+    match PrivateAddress::behind(&error) {
+        Some(private) => private_host(private),
+        None => LoadError::network(url.as_str(), error.without_url()),
     }
-    LoadError::network(url.as_str(), error.without_url())
 }
 
-/// A name that leads to no public address.
-#[derive(Debug, ThisError)]
-#[error("`{host}` leads to {address}, which is not public")]
-struct PrivateAddress {
-    host: String,
-    address: IpAddr,
-}
-
-/// Resolves names like the system does, and keeps the public addresses.
-struct PublicResolver;
-
-impl Resolve for PublicResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let private = found.iter().map(SocketAddr::ip).find(|ip| !is_public(*ip));
-            let public: Vec<SocketAddr> = found
-                .into_iter()
-                .filter(|address| is_public(address.ip()))
-                .collect();
-            match private {
-                Some(address) if public.is_empty() => {
-                    Err(Box::new(PrivateAddress { host, address }) as _)
-                }
-                _ => Ok(Box::new(public.into_iter()) as Addrs),
-            }
-        })
+fn private_host(private: &PrivateAddress) -> LoadError {
+    LoadError::PrivateHost {
+        host: private.host.clone(),
+        ip: private.address.to_string(),
     }
 }
