@@ -6,6 +6,7 @@
 
 mod anchors;
 mod clean;
+mod examples;
 mod guesses;
 mod judge;
 mod pattern;
@@ -18,6 +19,7 @@ mod selection;
 
 use fettle_model::{DocumentErrorClass, FailureCategory, InfraEventType};
 
+pub use examples::{Example, ExampleFault};
 pub use rule_file::RuleFileError;
 pub use rule_set::{RuleReport, RuleSet, check_rules};
 pub use scan::ScanWork;

@@ -24,7 +24,8 @@ mod words;
 
 pub use case::{Case, CaseKind, Standing};
 pub use classify::{
-    FailureText, RuleFileError, RuleReport, RuleSet, TextVerdict, check_rules, classify,
+    Example, ExampleFault, FailureText, RuleFileError, RuleReport, RuleSet, TextVerdict,
+    check_rules, classify,
 };
 pub use diagnose::diagnose;
 pub use engine::memory::sizing_input;

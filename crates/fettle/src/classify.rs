@@ -72,14 +72,24 @@ pub(crate) fn run(args: &ClassifyArgs, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says whether a rule file can be used.
+/// Says whether a rule file can be used, and which of its examples are not read as its rules say.
 pub(crate) fn check(file: &Path) -> anyhow::Result<()> {
     let report = check_rules(&read(file)?);
     let report = report.with_context(|| format!("failed to use {}", file.display()))?;
+    for fault in &report.faults {
+        work::complain(&format!("{}: {fault}", file.display()));
+    }
+    anyhow::ensure!(
+        report.faults.is_empty(),
+        "{} of {} example(s) are not read as their rules say",
+        report.faults.len(),
+        report.examples
+    );
     work::say(&format!(
-        "{}: {} rule(s) can be used",
+        "{}: {} rule(s) can be used, {} example(s) are read as they say",
         file.display(),
-        report.rule_ids.len()
+        report.rule_ids.len(),
+        report.examples
     ));
     Ok(())
 }
@@ -95,7 +105,8 @@ fn whole(input: Option<&Path>) -> std::io::Result<String> {
         Some(file) => bytes = std::fs::read(file)?,
         None => drop(std::io::stdin().lock().read_to_end(&mut bytes)?),
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let text = String::from_utf8(bytes);
+    Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// Classifies each line and says how many could not be read. Such a line gets an error object in its place, so that the output stays

@@ -62,6 +62,25 @@ pub(super) fn judge(
     (verdict, work)
 }
 
+/// The rules that read something in a text: a pattern matches and their conditions hold.
+pub(super) fn readings<'a>(
+    rules: &'a [Rule],
+    scanner: &Scanner,
+    text: &FailureText<'_>,
+) -> BTreeSet<&'a str> {
+    let mut work = ScanWork::default();
+    let lines = scanner.lines(text.text, &mut work);
+    let cleaned = clean::clean(text.text, lines.into_iter());
+    let matches = scanner.matches(rules, &cleaned, &mut work);
+    let findings = findings(rules, &cleaned, &matches, text);
+    let read: BTreeSet<String> = findings
+        .iter()
+        .map(|finding| finding.rule.id.clone())
+        .collect();
+    let ids = rules.iter().map(|rule| rule.id.as_str());
+    ids.filter(|id| read.contains(*id)).collect()
+}
+
 /// Matches of rules whose conditions hold, the deciding one first.
 fn findings<'a>(
     rules: &'a [Rule],
@@ -93,9 +112,6 @@ fn findings<'a>(
 }
 
 fn finding<'a>(rule: &'a Rule, cleaned: &'a Cleaned, found: &Match) -> Option<Finding<'a>> {
-    if rule.strength == Strength::Fact && rule.recovers == Recovers::Nothing {
-        return None;
-    }
     let blanks = cleaned.bytes[found.range.clone()]
         .iter()
         .take_while(|byte| byte.is_ascii_whitespace())

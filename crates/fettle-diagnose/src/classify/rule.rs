@@ -75,4 +75,8 @@ pub(super) struct Rule {
     /// It counts on lines of the raylet or the autoscaler as much as on the job's own.
     pub(super) own_word: bool,
     pub(super) recovers: Recovers,
+    /// Texts that it must read.
+    pub(super) examples: Vec<String>,
+    /// Texts that it must not read although they look like it.
+    pub(super) counterexamples: Vec<String>,
 }

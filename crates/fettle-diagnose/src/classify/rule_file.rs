@@ -86,6 +86,10 @@ struct Written {
     case_sensitive: bool,
     #[serde(default)]
     recovers: Vec<String>,
+    #[serde(default)]
+    examples: Vec<String>,
+    #[serde(default)]
+    counterexamples: Vec<String>,
 }
 
 /// Reads the rules of one file.
@@ -158,6 +162,8 @@ fn checked(family: &str, written: Written) -> Result<Rule, String> {
         node_wide: written.node_wide,
         own_word: written.own_word,
         recovers,
+        examples: written.examples,
+        counterexamples: written.counterexamples,
     })
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
+use super::examples::{self, Example, ExampleFault};
 use super::rule::{Recovers, Rule};
 use super::rule_file::{self, RuleFileError};
 use super::scan::{ScanWork, Scanner};
@@ -38,6 +39,10 @@ pub struct RuleReport {
     pub rule_ids: Vec<String>,
     /// Patterns of all its rules.
     pub patterns: usize,
+    /// Examples and counterexamples of all its rules.
+    pub examples: usize,
+    /// Those that are not read as their rules say.
+    pub faults: Vec<ExampleFault>,
 }
 
 impl RuleSet {
@@ -70,6 +75,23 @@ impl RuleSet {
     #[must_use]
     pub fn classify_counted(&self, text: &FailureText<'_>) -> (TextVerdict, ScanWork) {
         judge::judge(&self.rules, &self.scanner, text)
+    }
+
+    /// Ids of the rules that read something in a text, whichever of them decides.
+    #[must_use]
+    pub fn readings(&self, text: &FailureText<'_>) -> BTreeSet<&str> {
+        judge::readings(&self.rules, &self.scanner, text)
+    }
+
+    /// The examples of all rules: texts that they must read, and such that they must not.
+    pub fn examples(&self) -> impl Iterator<Item = Example<'_>> {
+        self.rules.iter().flat_map(examples::of)
+    }
+
+    /// The fixed texts that the one pass over a long text looks for, in lower case: each match of a pattern has one of them.
+    #[must_use]
+    pub fn fixed_texts(&self) -> &[String] {
+        self.scanner.words()
     }
 
     /// How many rules it has.
@@ -105,12 +127,17 @@ impl RuleSet {
 /// As [`RuleSet::with_user_rules`].
 pub fn check_rules(toml_text: &str) -> Result<RuleReport, RuleFileError> {
     let rules = read_user_rules(toml_text)?;
-    let report = RuleReport {
+    let all = RuleSet::with_user_rules(toml_text)?;
+    let examples: Vec<Example<'_>> = rules.iter().flat_map(examples::of).collect();
+    Ok(RuleReport {
         rule_ids: rules.iter().map(|rule| rule.id.clone()).collect(),
         patterns: rules.iter().map(|rule| rule.patterns.len()).sum(),
-    };
-    RuleSet::with_user_rules(toml_text)?;
-    Ok(report)
+        faults: examples
+            .iter()
+            .filter_map(|example| example.fault(&all))
+            .collect(),
+        examples: examples.len(),
+    })
 }
 
 fn builtin_rules() -> Vec<Rule> {
@@ -188,6 +215,7 @@ remedy = "Wait for a seat."
             for pattern in &rule.patterns {
                 assert!(pattern.regex().is_some(), "{}", rule.id);
             }
+            assert!(!rule.examples.is_empty(), "{} has no example", rule.id);
             if rule.verdict.is_some() {
                 assert!(!rule.remedy.is_empty(), "{} has no remedy", rule.id);
             }
@@ -209,6 +237,23 @@ remedy = "Wait for a seat."
             Some("Licence server refused seat 4")
         );
         assert_eq!(check_rules(GOOD).expect("good").rule_ids, ["acme.licence"]);
+    }
+
+    #[test]
+    fn examples_that_are_not_read_are_told() {
+        let text = format!(
+            "{GOOD}examples = [\"Licence server refused seat 4\", \"no licence\"]\ncounterexamples = [\"licence server refused seat\", \"all fine\"]\n"
+        );
+        let report = check_rules(&text).expect("a good file");
+        assert_eq!(report.examples, 4);
+        let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                "rule `acme.licence` does not read its example `no licence`",
+                "rule `acme.licence` reads its counterexample `licence server refused seat`"
+            ]
+        );
     }
 
     #[test]

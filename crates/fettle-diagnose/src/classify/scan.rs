@@ -19,7 +19,7 @@ const AFTER_BYTES: usize = 600;
 /// Most matches of one pattern that are kept. The first ones and the last say what a thousand say.
 const MATCHES_MAX: usize = 16;
 /// Texts up to this size are looked at whole. In longer ones only lines with a hit and their neighbours are cleaned.
-const WHOLE_BYTES_MAX: usize = 256 * 1024;
+const WHOLE_BYTES_MAX: usize = 128 * 1024;
 
 /// How much was looked at, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +69,11 @@ impl Scanner {
             selection: Selection::new(rules),
             owners: owners_of.into_values().collect(),
         })
+    }
+
+    /// The fixed texts of all patterns, in lower case.
+    pub(super) fn words(&self) -> &[String] {
+        self.selection.words()
     }
 
     /// The lines of a text that can matter: all of a short one, those around hits of a long one.

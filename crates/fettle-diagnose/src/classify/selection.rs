@@ -3,11 +3,13 @@
 //! Owns the choice: lines with fixed text of a rule, their neighbours, and the last ones. It must not judge, and it must find the one
 //! telling line among millions of others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use aho_corasick::automaton::{Automaton, StateID};
+use aho_corasick::dfa::DFA;
+use aho_corasick::{Anchored, StartKind};
 
 use super::clean::line_ranges;
 use super::rule::Rule;
@@ -24,7 +26,39 @@ const TELLING_BYTES_MIN: usize = 8;
 pub(super) struct Selection {
     words: Vec<String>,
     /// Built when the first long text comes; none if it cannot be, and then all lines are kept.
-    automaton: OnceLock<Option<AhoCorasick>>,
+    automaton: OnceLock<Option<Words>>,
+}
+
+/// The automaton that walks over a long text once, a step a byte.
+#[derive(Debug)]
+struct Words {
+    dfa: DFA,
+    start: StateID,
+    /// For each word whether it is telling.
+    telling: Vec<bool>,
+}
+
+/// Where lines with a hit are: the first ones and the last ones, however many there are.
+#[derive(Debug, Default)]
+struct Hits {
+    first: Vec<usize>,
+    last: VecDeque<usize>,
+}
+
+impl Hits {
+    fn push(&mut self, at: usize) {
+        if self.first.len() < LINES_PER_END_MAX {
+            return self.first.push(at);
+        }
+        if self.last.len() == LINES_PER_END_MAX {
+            self.last.pop_front();
+        }
+        self.last.push_back(at);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.first.iter().chain(&self.last).copied()
+    }
 }
 
 impl Selection {
@@ -40,57 +74,95 @@ impl Selection {
         }
     }
 
+    /// The fixed texts that lines are chosen by, in lower case.
+    pub(super) fn words(&self) -> &[String] {
+        &self.words
+    }
+
     /// The lines that can matter, in their order.
     pub(super) fn lines(&self, text: &str) -> Vec<Range<usize>> {
-        let Some(automaton) = self.automaton.get_or_init(|| self.build()) else {
+        let words = self.automaton.get_or_init(|| Words::new(&self.words));
+        let Some(words) = words else {
             return line_ranges(text).collect();
         };
-        let (telling, common) = self.stretches(automaton, text);
-        let mut lines = ends(&lines_of(text, &telling));
-        lines.extend(ends(&lines_of(text, &common)));
+        let (telling, common) = words.hits(text);
+        let mut lines = lines_around(text, &telling, NEIGHBOURS);
+        lines.extend(lines_around(text, &common, 0));
+        lines.extend(lines_of(
+            text,
+            &[line_start(text, text.len(), NEIGHBOURS)..text.len()],
+        ));
         lines.sort_by_key(|line| line.start);
         lines.dedup();
         lines
     }
+}
 
-    fn build(&self) -> Option<AhoCorasick> {
-        AhoCorasick::builder()
+impl Words {
+    fn new(words: &[String]) -> Option<Self> {
+        let dfa = DFA::builder()
             .ascii_case_insensitive(true)
-            .match_kind(MatchKind::LeftmostLongest)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&self.words)
-            .ok()
+            .start_kind(StartKind::Unanchored)
+            .prefilter(false)
+            .build(words)
+            .ok()?;
+        Some(Self {
+            start: dfa.start_state(Anchored::No).ok()?,
+            telling: words
+                .iter()
+                .map(|word| word.len() >= TELLING_BYTES_MIN)
+                .collect(),
+            dfa,
+        })
     }
 
-    /// Lines with telling fixed text and their neighbours, and lines with common words only. A word like `error` must not crowd out the
-    /// one line that says `out of memory`.
-    fn stretches(
-        &self,
-        automaton: &AhoCorasick,
-        text: &str,
-    ) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
-        let (mut telling, mut common) = (Vec::new(), Vec::new());
-        let mut from = 0;
-        let mut common_until = 0;
-        while let Some(hit) = automaton.find(Input::new(text).range(from..)) {
-            if self.words[hit.pattern().as_usize()].len() >= TELLING_BYTES_MIN {
-                // The line is kept whole, so the scan goes on behind it.
-                from = line_end(text, hit.end(), 0);
-                join(&mut telling, around(text, hit.start()));
-            } else {
-                from = hit.start() + 1;
-                if hit.start() >= common_until {
-                    common_until = line_end(text, hit.start(), 0);
-                    join(&mut common, line_start(text, hit.start(), 0)..common_until);
-                }
+    /// Where lines with telling fixed text are, and lines with common words only. A word like `error` must not crowd out the one line
+    /// that says `out of memory`.
+    fn hits(&self, text: &str) -> (Hits, Hits) {
+        let (mut telling, mut common) = (Hits::default(), Hits::default());
+        let (mut state, mut at, mut common_until) = (self.start, 0, 0);
+        while let Some(steps) = self.walk(&mut state, &text.as_bytes()[at..]) {
+            at += steps;
+            if !self.dfa.is_match(state) {
+                continue;
+            }
+            if self.is_telling(state) {
+                // The line is kept whole, so the walk goes on behind it.
+                telling.push(at - 1);
+                at = line_end(text, at - 1, 0);
+                state = self.start;
+            } else if at > common_until {
+                common.push(at - 1);
+                common_until = line_end(text, at - 1, 0);
             }
         }
-        join(
-            &mut common,
-            line_start(text, text.len(), NEIGHBOURS)..text.len(),
-        );
         (telling, common)
     }
+
+    /// Steps until the automaton is in a special state, the last byte included; none if the text ends before.
+    fn walk(&self, state: &mut StateID, text: &[u8]) -> Option<usize> {
+        let steps = text.iter().position(|byte| {
+            *state = self.dfa.next_state(Anchored::No, *state, *byte);
+            self.dfa.is_special(*state)
+        });
+        steps.map(|before| before + 1)
+    }
+
+    fn is_telling(&self, state: StateID) -> bool {
+        (0..self.dfa.match_len(state))
+            .any(|index| self.telling[self.dfa.match_pattern(state, index).as_usize()])
+    }
+}
+
+/// The lines of hits with their neighbours, the first and the last of them.
+fn lines_around(text: &str, hits: &Hits, neighbours: usize) -> Vec<Range<usize>> {
+    let mut stretches = Vec::new();
+    for at in hits.iter() {
+        let at = text.floor_char_boundary(at);
+        let stretch = line_start(text, at, neighbours)..line_end(text, at, neighbours);
+        join(&mut stretches, stretch);
+    }
+    ends(&lines_of(text, &stretches))
 }
 
 /// Adds a stretch, joined to the last one if they touch.
@@ -109,11 +181,6 @@ fn lines_of(text: &str, stretches: &[Range<usize>]) -> Vec<Range<usize>> {
     lines.collect()
 }
 
-/// The line of a byte with its neighbours.
-fn around(text: &str, at: usize) -> Range<usize> {
-    line_start(text, at, NEIGHBOURS)..line_end(text, at, NEIGHBOURS)
-}
-
 /// Where the line of a byte begins, or one so many lines before it.
 fn line_start(text: &str, at: usize, lines_before: usize) -> usize {
     let mut start = at;
@@ -125,7 +192,7 @@ fn line_start(text: &str, at: usize, lines_before: usize) -> usize {
     start
 }
 
-/// Where the line of a byte ends, with its line break, or one so many lines after it.
+/// Where the line of a byte ends, with its line break, or one so many lines after it. The byte begins a character.
 fn line_end(text: &str, at: usize, lines_after: usize) -> usize {
     let mut end = at;
     for _ in 0..=lines_after {

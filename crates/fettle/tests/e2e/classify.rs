@@ -62,3 +62,40 @@ fn lines_that_can_all_be_read_end_well() {
     assert!(output.status.success());
     assert_eq!(objects(&output).len(), 1);
 }
+
+#[test]
+fn a_rule_file_is_checked_with_its_examples() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rules.toml");
+    let rules = r#"
+family = "acme"
+[[rule]]
+id = "acme.licence"
+patterns = ["licence server refused seat"]
+strength = "proof"
+category = "pipeline"
+confidence = 0.9
+why = "No seat is free."
+examples = ["Licence server refused seat 4"]
+"#;
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fettle"));
+        command
+            .args(["rules", "check"])
+            .arg(&file)
+            .output()
+            .unwrap()
+    };
+    let good = check(rules);
+    assert!(good.status.success());
+    let said = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert!(
+        said.contains("1 rule(s) can be used, 1 example(s)"),
+        "{said}"
+    );
+    let bad = check(&rules.replace("refused seat 4", "gave seat 4"));
+    assert!(!bad.status.success());
+    let said = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert!(said.contains("`acme.licence` does not read"), "{said}");
+}
