@@ -88,10 +88,8 @@ impl Selection {
         let (telling, common) = words.hits(text);
         let mut lines = lines_around(text, &telling, NEIGHBOURS);
         lines.extend(lines_around(text, &common, 0));
-        lines.extend(lines_of(
-            text,
-            &[line_start(text, text.len(), NEIGHBOURS)..text.len()],
-        ));
+        let end = line_start(text, text.len(), NEIGHBOURS)..text.len();
+        lines.extend(lines_of(text, std::slice::from_ref(&end)));
         lines.sort_by_key(|line| line.start);
         lines.dedup();
         lines
