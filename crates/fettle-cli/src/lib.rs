@@ -25,7 +25,7 @@ mod text;
 
 pub use args::{
     ClassifyArgs, Cli, Command, DoctorArgs, GlobalArgs, InternalArgs, LogFormat, MemorySize,
-    RulesCommand, ServeArgs, VARIABLES, command,
+    RulesCommand, ServeArgs, StuckAction, VARIABLES, command,
 };
 pub use error::CliError;
 pub use exit::Code;

@@ -31,7 +31,9 @@ pub use lock::{AttemptLock, LockError};
 pub use log_scan::{KeptLog, keep_log};
 pub use node::{NodeFacts, disk_free_bytes, node_facts};
 pub use reading::MemoryReading;
-pub use sample::{ProcessSample, ProcessState, ThreadSample, kernel_stack, sample, threads};
+pub use sample::{
+    ProcessSample, ProcessState, ThreadSample, cpu_wait_ms, kernel_stack, sample, threads,
+};
 pub use seat::{
     ALREADY_RUNNING_EXIT_CODE, ATTEMPT_MARKER_ENV, DriverSeat, DriverSeatError, WorkerSeat,
     WorkerSeatError,

@@ -113,6 +113,21 @@ pub fn threads(pid: u32) -> Vec<ThreadSample> {
         .collect()
 }
 
+/// How long the threads of a process have stood in line for a CPU, added up over at most [`THREADS_SAMPLED_MAX`] of them that live, in
+/// milliseconds (the second field of schedstat); `None` when it is gone or the kernel does not count.
+#[must_use]
+pub fn cpu_wait_ms(pid: u32) -> Option<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let waits = entries.flatten().take(THREADS_SAMPLED_MAX);
+    let waits = waits.filter_map(|entry| {
+        let text = fs::read_to_string(entry.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    waits
+        .map(|nanoseconds| nanoseconds / 1_000_000)
+        .reduce(|sum, wait| sum.saturating_add(wait))
+}
+
 fn thread(pid: u32, tid: u32) -> Option<ThreadSample> {
     let stat = procfs::stat_file(&format!("/proc/{pid}/task/{tid}/stat")).ok()?;
     Some(ThreadSample {
@@ -154,6 +169,7 @@ mod tests {
         assert!(sample.read_bytes.is_some(), "{sample:?}");
         assert!(sample.threads >= 1, "{sample:?}");
         assert!(!threads(std::process::id()).is_empty());
+        assert!(cpu_wait_ms(std::process::id()).is_some());
     }
 
     #[test]
@@ -161,6 +177,7 @@ mod tests {
         assert_eq!(sample(u32::MAX), None);
         assert!(threads(u32::MAX).is_empty());
         assert_eq!(kernel_stack(u32::MAX), None);
+        assert_eq!(cpu_wait_ms(u32::MAX), None);
     }
 
     #[test]

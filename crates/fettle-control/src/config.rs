@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fettle_diagnose::stuck::StuckLimits;
 use fettle_model::Resources;
 use fettle_model::attempt::AccessPolicy;
 
@@ -24,8 +25,31 @@ pub struct ControlConfig {
     pub default_resources: Resources,
     /// A row that takes longer is failed, in milliseconds.
     pub row_timeout_ms: Option<u64>,
+    /// What is done about stuck workers.
+    pub stuck: StuckPolicy,
     /// The secret from which attempt tokens are derived.
     pub token_secret: [u8; 32],
+}
+
+/// What is done about stuck workers, and what is let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StuckPolicy {
+    /// What is done.
+    pub mode: StuckMode,
+    /// The floors below which nothing is called stuck.
+    pub limits: StuckLimits,
+}
+
+/// What is done about stuck workers without a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StuckMode {
+    /// Nothing; whoever asks is answered.
+    Off,
+    /// They are noted in the timeline.
+    Detect,
+    /// Those that are hung or spinning beyond doubt are ended, and their rows are tried again.
+    #[default]
+    Kill,
 }
 
 /// Memory of a worker when nobody says otherwise: the sentence model with a batch of rows needs about 400 MiB, a large PDF or image about as much again.

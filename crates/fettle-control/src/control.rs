@@ -1,11 +1,11 @@
 //! The handle that the API holds, and what the control room's parts share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fettle_core::{Batch, JobState, Wait};
 use fettle_model::report::Heartbeat;
-use fettle_model::{AttemptId, BatchId, JobId, WorkerDeath};
+use fettle_model::{AttemptId, BatchId, JobId, KillOrder, UnixMillis, WorkerDeath};
 use fettle_ports::{Blobs, Clock, Entropy, Executor, Index, Store, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::ControlConfig;
 use crate::fence::Fences;
 use crate::orchestrator::{MESSAGES_MAX, Message, Orchestrator};
+use crate::stuck::{self, PastSteps};
 use crate::{reconcile, token};
 
 /// What the control room stands on.
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) fences: Fences,
     /// Last word of each live attempt.
     pub(crate) live: Mutex<BTreeMap<AttemptId, Live>>,
+    /// How long steps of attempts that have ended took.
+    pub(crate) past_steps: Mutex<PastSteps>,
     /// What waiting jobs lack, in the order of admission.
     pub(crate) queue: Mutex<Vec<(JobId, String)>>,
     /// Wakes the observer before its next round.
@@ -58,9 +61,16 @@ pub(crate) struct Shared {
 }
 
 /// The last word of a live attempt.
+#[derive(Default)]
 pub(crate) struct Live {
     pub(crate) beat: Heartbeat,
+    /// When the heartbeat came, by this process's clock; `None` before the first.
+    pub(crate) heard_at: Option<UnixMillis>,
     pub(crate) deaths: Vec<WorkerDeath>,
+    /// Workers that the driver is told to end.
+    pub(crate) kills: Vec<KillOrder>,
+    /// Findings that are in the timeline.
+    pub(crate) noted: BTreeSet<String>,
 }
 
 impl Control {
@@ -74,6 +84,7 @@ impl Control {
             active: RwLock::default(),
             fences: Fences::default(),
             live: Mutex::default(),
+            past_steps: Mutex::default(),
             queue: Mutex::default(),
             look: Notify::new(),
             stopping: CancellationToken::new(),
@@ -84,6 +95,7 @@ impl Control {
         shared
             .tasks
             .spawn(reconcile::observe_attempts(shared.clone()));
+        shared.tasks.spawn(stuck::watch(shared.clone()));
         Ok(Self { shared })
     }
 

@@ -153,7 +153,7 @@ fn job_facts(job: &Job, known: &Known) -> JobFacts {
         }
     }
     let beat = job.live_attempt().and_then(|live| known.live.get(&live.id));
-    let progress = beat.and_then(|beat| beat.last_progress_at);
+    let progress = beat.and_then(Heartbeat::last_activity_at);
     JobFacts {
         job_id: job.id.clone(),
         status: job.status(),

@@ -13,6 +13,8 @@ pub(crate) struct Fence {
     pub(crate) job_id: JobId,
     pub(crate) tier_num: u32,
     pub(crate) collections: Vec<CollectionId>,
+    /// The extractor's id; what it took before says how long it may take.
+    pub(crate) extractor: String,
     /// `true` while reports count. Reports hold it for reading; the end of the attempt takes it for writing.
     pub(crate) gate: tokio::sync::RwLock<bool>,
     /// Held while the attempt is being started or stopped on the backend.
@@ -50,6 +52,7 @@ impl Fences {
                             job_id: job.id.clone(),
                             tier_num,
                             collections: job.collection_ids.clone(),
+                            extractor: job.extractor.id(),
                             gate: tokio::sync::RwLock::new(true),
                             backend: tokio::sync::Mutex::new(()),
                         }),

@@ -15,9 +15,11 @@ mod reports;
 mod requests;
 mod rows;
 mod spec;
+mod stuck;
 mod summary;
 mod token;
 
-pub use config::ControlConfig;
+pub use config::{ControlConfig, StuckMode, StuckPolicy};
 pub use control::{Control, Ports};
 pub use error::{ReportError, RequestError};
+pub use stuck::StuckRemedy;

@@ -12,7 +12,7 @@ use fettle_model::{
 use fettle_ports::Observation;
 
 use crate::control::Shared;
-use crate::fence::LiveAttempt;
+use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
 use crate::{spec, summary};
 
@@ -253,7 +253,7 @@ async fn ended(
         counts,
         summary,
     };
-    report(shared, id, &fence.batch_id, event).await;
+    report(shared, id, fence, event).await;
 }
 
 async fn lost(shared: &Shared, id: &AttemptId, live: &LiveAttempt) {
@@ -265,7 +265,7 @@ async fn lost(shared: &Shared, id: &AttemptId, live: &LiveAttempt) {
         attempt: id.clone(),
         counts,
     };
-    report(shared, id, &live.fence.batch_id, event).await;
+    report(shared, id, &live.fence, event).await;
 }
 
 async fn counts(shared: &Shared, job: &JobId) -> Option<RowCounts> {
@@ -278,14 +278,17 @@ async fn counts(shared: &Shared, job: &JobId) -> Option<RowCounts> {
     }
 }
 
-async fn report(shared: &Shared, id: &AttemptId, batch_id: &BatchId, event: Event) {
-    match tell(shared, batch_id, event).await {
+async fn report(shared: &Shared, id: &AttemptId, fence: &Fence, event: Event) {
+    match tell(shared, &fence.batch_id, event).await {
         Ok(_) => {
-            shared
+            let live = shared
                 .live
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(id);
+            if let Some(live) = live {
+                shared.keep_steps(fence, &live.beat.steps);
+            }
         }
         Err(error) => tracing::warn!(attempt = %id, %error, "an end was not taken"),
     }

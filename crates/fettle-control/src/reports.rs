@@ -9,11 +9,11 @@ use fettle_model::report::{
     RowsReport,
 };
 use fettle_model::{
-    AttemptEvidence, AttemptId, AttemptStatus, CollectionId, RowOutcome, WorkerDeath,
+    AttemptEvidence, AttemptId, AttemptStatus, CollectionId, KillOrder, RowOutcome, WorkerDeath,
 };
 use fettle_ports::{Document, NamedVector, RowsCommit};
 
-use crate::control::{Control, Live};
+use crate::control::Control;
 use crate::error::ReportError;
 use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
@@ -56,21 +56,7 @@ impl Control {
         let live = self.counted(attempt)?;
         let deaths = std::mem::take(&mut beat.worker_deaths);
         self.keep_deaths(attempt, &live.fence, deaths).await?;
-        {
-            let mut map = self
-                .shared
-                .live
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let known = map.entry(attempt.clone());
-            let known = known.or_insert_with(|| Live {
-                beat: beat.clone(),
-                deaths: Vec::new(),
-            });
-            if beat.seq >= known.beat.seq {
-                known.beat = beat;
-            }
-        }
+        let kills = self.keep_beat(attempt, beat);
         if matches!(
             live.status,
             AttemptStatus::Planned | AttemptStatus::Submitted
@@ -87,7 +73,23 @@ impl Control {
             AttemptStatus::Cancelling => DriverCommand::Stop,
             _ => DriverCommand::Continue,
         };
-        Ok(HeartbeatAck { command })
+        Ok(HeartbeatAck { command, kills })
+    }
+
+    /// The latest word counts; the workers that the driver is to end.
+    fn keep_beat(&self, attempt: &AttemptId, beat: Heartbeat) -> Vec<KillOrder> {
+        let mut map = self
+            .shared
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = map.entry(attempt.clone()).or_default();
+        if beat.seq >= known.beat.seq {
+            known.beat = beat;
+            known.heard_at = Some(self.clock().now());
+        }
+        known.forget_carried_out();
+        known.kills.clone()
     }
 
     /// Takes a driver's last word: its evidence is kept at once; its end is believed when the backend shows it.
@@ -161,26 +163,8 @@ impl Control {
             .live
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(live) = map.get_mut(attempt) {
-            live.deaths = deaths;
-        } else {
-            let beat = empty_beat();
-            map.insert(attempt.clone(), Live { beat, deaths });
-        }
+        map.entry(attempt.clone()).or_default().deaths = deaths;
         Ok(())
-    }
-}
-
-fn empty_beat() -> Heartbeat {
-    Heartbeat {
-        seq: 0,
-        at: fettle_model::UnixMillis::default(),
-        rows_finished: 0,
-        rows_total: 0,
-        last_progress_at: None,
-        stages: fettle_model::StageTimings::default(),
-        workers: Vec::new(),
-        worker_deaths: Vec::new(),
     }
 }
 

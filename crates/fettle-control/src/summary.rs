@@ -29,6 +29,9 @@ pub(crate) fn of(exit: &AttemptExit, evidence: &AttemptEvidence) -> String {
 /// How a worker died.
 pub(crate) fn of_death(death: &WorkerDeath) -> String {
     let worker = death.worker;
+    if let Some(stuck) = &death.stuck {
+        return format!("worker {worker} was ended by the driver: {}", stuck.reason);
+    }
     if let Some(reason) = &death.killed_by_driver {
         return format!("worker {worker} was ended by the driver ({reason})");
     }

@@ -46,6 +46,8 @@ pub enum TimelineKind {
     AttemptEnded,
     /// A worker died and the attempt went on.
     WorkerDied,
+    /// A worker or a driver was found stuck; the entry says what is done about it.
+    FoundStuck,
     /// A user asked for something.
     Requested,
     /// Something to know that changed nothing.

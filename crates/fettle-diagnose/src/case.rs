@@ -113,6 +113,8 @@ kinds! {
     WorkerKilled => "worker_killed",
     /// Rows took longer than their limit, and the attempt could not go on.
     RowTimeout => "row_timeout",
+    /// Workers stood still and were ended.
+    WorkerStuck => "worker_stuck",
     /// The extractor could not be started.
     ExtractorFailed => "extractor_failed",
     /// Something that the driver needs was gone.

@@ -12,16 +12,18 @@ pub(crate) mod memory;
 pub(crate) mod never_started;
 pub(crate) mod process_death;
 pub(crate) mod waiting;
+pub(crate) mod worker_stuck;
 
 use crate::case::Case;
 use crate::facts::BatchFacts;
 
 /// Runs all engines.
 pub(crate) fn all_cases(facts: &BatchFacts) -> Vec<Case> {
-    const ENGINES: [fn(&BatchFacts) -> Vec<Case>; 8] = [
+    const ENGINES: [fn(&BatchFacts) -> Vec<Case>; 9] = [
         canceled::cases,
         memory::cases,
         process_death::cases,
+        worker_stuck::cases,
         extractor::cases,
         driver::cases,
         never_started::cases,

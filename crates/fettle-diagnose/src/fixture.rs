@@ -223,6 +223,7 @@ pub(crate) fn death() -> DeathBuilder {
         log: None,
         kernel_lines: vec![],
         killed_by_driver: None,
+        stuck: None,
     })
 }
 

@@ -20,6 +20,7 @@ pub mod remedy;
 mod scope;
 mod signals;
 pub mod sizing;
+pub mod stuck;
 mod words;
 
 pub use case::{Case, CaseKind, Standing};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttemptProfile, RowNumber, UnixMillis};
+use crate::{AttemptProfile, RowNumber, StuckEvidence, UnixMillis};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -205,8 +205,11 @@ pub struct WorkerDeath {
     /// Lines of the kernel's log that name this very process, where the kernel lets them be read.
     #[serde(default)]
     pub kernel_lines: Vec<String>,
-    /// Whether the driver ended it on purpose (cancel, row time-out).
+    /// Whether the driver ended it on purpose (cancel, row time-out, stuck).
     pub killed_by_driver: Option<String>,
+    /// Why and where it stood, where it was ended for being stuck.
+    #[serde(default)]
+    pub stuck: Option<StuckEvidence>,
 }
 
 /// Everything that is kept of an attempt.

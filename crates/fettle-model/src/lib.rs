@@ -12,6 +12,7 @@ pub mod history;
 pub mod id;
 pub mod lexical;
 pub mod line;
+pub mod pulse;
 pub mod report;
 pub mod resources;
 pub mod row;
@@ -31,6 +32,7 @@ pub use id::{
     ApiKeyId, AttemptId, BatchId, BlobId, BucketId, CollectionId, DeliveryId, DocumentId, IdError,
     JobId, NamespaceId, ObjectId, PluginId, TaskId, WebhookId,
 };
+pub use pulse::{KillOrder, Pulse, RowAtWork, StepHistory, StuckEvidence, WaitsFor};
 pub use resources::{Resources, SubmissionParams};
 pub use row::{RowCounts, RowNumber, RowOutcome, RowRanges};
 pub use sketch::Sketch;

@@ -6,8 +6,8 @@
 
 use crate::evidence::InFlightRow;
 use crate::{
-    AttemptEvidence, AttemptExit, CollectionId, DocumentId, RowError, RowNumber, RowOutcome,
-    StageTimings, UnixMillis, WorkerDeath,
+    AttemptEvidence, AttemptExit, CollectionId, DocumentId, KillOrder, Pulse, RowError, RowNumber,
+    RowOutcome, StageTimings, StepHistory, UnixMillis, WorkerDeath,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -105,7 +105,7 @@ pub struct RowsAck {
 }
 
 /// `POST …/heartbeat`, about once a second. Only the latest matters, but for the worker deaths, which are each reported until acknowledged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Counts heartbeats of this attempt from one.
     pub seq: u64,
@@ -121,9 +121,25 @@ pub struct Heartbeat {
     pub stages: StageTimings,
     /// The workers that live.
     pub workers: Vec<WorkerBeat>,
+    /// How long steps took so far.
+    #[serde(default)]
+    pub steps: StepHistory,
     /// Workers that died since the last acknowledged heartbeat.
     #[serde(default)]
     pub worker_deaths: Vec<WorkerDeath>,
+}
+
+impl Heartbeat {
+    /// When anything of the attempt last moved: a row was finished, or a worker took a step.
+    #[must_use]
+    pub fn last_activity_at(&self) -> Option<UnixMillis> {
+        let pulses = self
+            .workers
+            .iter()
+            .filter_map(|worker| worker.pulse.as_ref());
+        let steps = pulses.map(|pulse| pulse.last_step_at);
+        steps.chain(self.last_progress_at).max()
+    }
 }
 
 /// One living worker.
@@ -147,6 +163,9 @@ pub struct WorkerBeat {
     pub io_bytes: Option<u64>,
     /// What it is busy with.
     pub in_flight: Vec<InFlightRow>,
+    /// What it does now and since its last step.
+    #[serde(default)]
+    pub pulse: Option<Pulse>,
 }
 
 /// The answer to a heartbeat.
@@ -154,6 +173,9 @@ pub struct WorkerBeat {
 pub struct HeartbeatAck {
     /// What the driver must do.
     pub command: DriverCommand,
+    /// Workers to end because they are stuck; each is told until its process is gone.
+    #[serde(default)]
+    pub kills: Vec<KillOrder>,
 }
 
 /// What `serve` wants of a driver.

@@ -9,7 +9,10 @@ mod curve;
 mod death;
 mod finale;
 mod outbox;
+mod prepare;
 mod run;
+mod sources;
+mod stand;
 mod usage;
 mod worker_process;
 

@@ -20,6 +20,8 @@ pub const LONE_DEATHS_MAX: u32 = 2;
 /// Deaths during which a row may have been in writing before it is suspected too. What kills a worker is nearly always an
 /// extraction; without this, every row that waits for `serve` would be tried alone.
 pub const WRITING_DEATHS_MAX: u32 = 1;
+/// How often a row may have stopped its worker with nobody else to blame before it is given up: once can be a stop from outside.
+pub const STUCK_DEATHS_MAX: u32 = 2;
 /// Kernel OOM kills before any worker is ready that end an attempt: what fits twice not at all will not fit the third time.
 pub const STARTUP_OOM_DEATHS_MAX: u32 = 2;
 /// Other deaths before any worker is ready that end an attempt.
@@ -37,6 +39,8 @@ pub enum DeathCause {
     OutOfMemory,
     /// The driver ended it because rows took too long.
     RowTimeout,
+    /// It was ended because it stood still.
+    Stuck,
     /// Anything else.
     Other,
 }
@@ -50,6 +54,8 @@ pub enum Reason {
     Crash,
     /// It took longer than a row may.
     Timeout,
+    /// Its worker stood still on it, twice.
+    Stuck,
 }
 
 /// A row that is given up. The driver reports it.
@@ -110,6 +116,7 @@ struct Record {
     lone_deaths: u32,
     lone_oom_deaths: u32,
     writing_deaths: u32,
+    stuck_deaths: u32,
 }
 
 impl Schedule {
@@ -237,6 +244,20 @@ impl Schedule {
             next: self.next_after_death(),
             condemned,
         }
+    }
+
+    /// Rows that a worker holds, taken up or not.
+    #[must_use]
+    pub fn held_rows(&self, worker: u32) -> usize {
+        self.slots.get(&worker).map_or(0, |slot| slot.rows.len())
+    }
+
+    /// How often a row has stopped a worker with nobody else to blame.
+    #[must_use]
+    pub fn stuck_deaths(&self, row: RowNumber) -> u32 {
+        self.records
+            .get(&row)
+            .map_or(0, |record| record.stuck_deaths)
     }
 
     /// Rows that are neither ended nor held by a worker.
@@ -368,13 +389,19 @@ impl Schedule {
         } else {
             Stage::Loading
         };
+        let mut suspects = 0;
         // Walked backwards, so that rows return to the queue's front in their order.
         for (row, held) in dead.rows.into_iter().rev() {
             if self.is_suspect(row, held, cause, slow_stage) {
                 self.suspects.push_front(row);
+                suspects += 1;
             } else {
                 self.queue.push_front(row);
             }
+        }
+        if let (DeathCause::Stuck, 1, Some(row)) = (cause, suspects, self.suspects.front()) {
+            // Nothing else was worked on, so it was as good as alone.
+            self.records.entry(*row).or_default().stuck_deaths += 1;
         }
         None
     }
@@ -388,7 +415,9 @@ impl Schedule {
     ) -> bool {
         match (held, cause) {
             (Held::Given, _) => false,
-            (Held::Working(stage), DeathCause::RowTimeout) => stage == slow_stage,
+            (Held::Working(stage), DeathCause::RowTimeout | DeathCause::Stuck) => {
+                stage == slow_stage
+            }
             (Held::Working(Stage::Writing), _) => {
                 let record = self.records.entry(row).or_default();
                 record.writing_deaths += 1;
@@ -414,6 +443,14 @@ impl Schedule {
             return None;
         }
         let record = self.records.entry(row).or_default();
+        if cause == DeathCause::Stuck {
+            record.stuck_deaths += 1;
+            if record.stuck_deaths >= STUCK_DEATHS_MAX && self.succeeded > 0 {
+                return Some(self.condemn(row, Reason::Stuck));
+            }
+            self.suspects.push_back(row);
+            return None;
+        }
         record.lone_deaths += 1;
         record.lone_oom_deaths += u32::from(cause == DeathCause::OutOfMemory);
         let record = *record;

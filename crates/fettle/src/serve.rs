@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use fettle_api::{ApiState, Auth, QueryEmbedder};
-use fettle_cli::ServeArgs;
-use fettle_control::{Control, ControlConfig, Ports};
+use fettle_cli::{ServeArgs, StuckAction};
+use fettle_control::{Control, ControlConfig, Ports, StuckMode, StuckPolicy};
+use fettle_diagnose::stuck::StuckLimits;
 use fettle_exec::{LocalConfig, LocalExecutor};
 use fettle_index::EdgeIndex;
 use fettle_model::attempt::AccessPolicy;
@@ -153,11 +154,23 @@ fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<Contro
         },
         webhook_hosts: args.allow_webhook_host.clone(),
         default_resources: ControlConfig::standard_resources(),
+        stuck: stuck_policy(args),
         row_timeout_ms: args
             .row_timeout
             .map(|seconds| seconds.saturating_mul(1_000)),
         token_secret: secret(&data_dir.join(SECRET_FILE))?,
     })
+}
+
+fn stuck_policy(args: &ServeArgs) -> StuckPolicy {
+    StuckPolicy {
+        mode: match args.stuck {
+            StuckAction::Off => StuckMode::Off,
+            StuckAction::Detect => StuckMode::Detect,
+            StuckAction::Kill => StuckMode::Kill,
+        },
+        limits: StuckLimits::of_floor(args.stuck_after.saturating_mul(1_000)),
+    }
 }
 
 /// The secret behind attempt tokens; it outlives restarts, so that drivers stay known.

@@ -28,5 +28,7 @@ mod memory;
 mod plugins;
 #[path = "e2e/s3.rs"]
 mod s3;
+#[path = "e2e/stuck.rs"]
+mod stuck;
 #[path = "e2e/webhooks.rs"]
 mod webhooks;

@@ -148,6 +148,7 @@ fn death(death: &WorkerDeath) -> Value {
         "memory_curve": memory.curve.iter().map(|point| json!([Timestamp(point.at), point.bytes])).collect::<Vec<_>>(),
         "in_flight": rows.collect::<Vec<_>>(),
         "killed_by_driver": death.killed_by_driver,
+        "stuck": death.stuck,
         "log_tail": death.log_tail,
         "log": death.log,
         "kernel_lines": death.kernel_lines,

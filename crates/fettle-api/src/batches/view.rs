@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use fettle_core::step::INFRASTRUCTURE_RETRIES_MAX;
 use fettle_core::{Attempt, Batch, JobState};
+use fettle_diagnose::stuck::{StuckFinding, StuckKind};
 use fettle_model::{BatchStatus, UnixMillis};
 use fettle_ports::{BatchRecord, RowErrorQuery};
 use fettle_wire::batch::{BatchModel, FAILED_OBJECTS_SHOWN_MAX, FailedObjectRecord};
@@ -108,7 +109,7 @@ fn model(
     BatchModel {
         status: run.status.as_str().to_owned(),
         status_message: verdict.map(|verdict| verdict.summary.clone()),
-        health: health(run).to_owned(),
+        health: health(state, run).to_owned(),
         collection_ids: collections.iter().flatten().cloned().collect(),
         manifest_key: first_manifest(run),
         error: run
@@ -205,12 +206,18 @@ fn draft(record: &BatchRecord) -> BatchModel {
     }
 }
 
-fn health(run: &Batch) -> &'static str {
+/// One word; what needs somebody's eye most comes first.
+fn health(state: &ApiState, run: &Batch) -> &'static str {
     let has_failed_rows = run.jobs().any(|(_, job)| job.counts.failed > 0);
+    let found = state.control().detect_stuck(&run.id, None);
+    let any = |kind| found.iter().any(|finding| finding.kind == kind);
     match run.status {
         BatchStatus::Failed => "failed",
         BatchStatus::CompletedWithErrors => "degraded",
+        _ if found.iter().any(StuckFinding::is_called_stuck) => "stuck",
         _ if has_failed_rows => "degraded",
+        _ if any(StuckKind::Starved) => "starved",
+        _ if !found.is_empty() => "slow",
         _ => "healthy",
     }
 }

@@ -194,6 +194,7 @@ fn config(data: &Path) -> ControlConfig {
         },
         webhook_hosts: vec!["127.0.0.1".into()],
         default_resources: ControlConfig::standard_resources(),
+        stuck: fettle_control::StuckPolicy::default(),
         row_timeout_ms: None,
         token_secret: [7; 32],
     }

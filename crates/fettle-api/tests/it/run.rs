@@ -43,10 +43,8 @@ impl<'a> Driver<'a> {
             at: UnixMillis(1_700_000_100_000),
             rows_finished: 0,
             rows_total: self.spec.pending.count(),
-            last_progress_at: None,
             stages: stages(),
-            workers: vec![],
-            worker_deaths: vec![],
+            ..Heartbeat::default()
         };
         let (status, ack) = self.post("heartbeat", json!(beat)).await;
         assert_eq!(status, 200, "{ack:#}");
@@ -351,6 +349,7 @@ fn out_of_memory(spec: &AttemptSpec) -> AttemptEvidence {
         log: None,
         kernel_lines: vec![],
         killed_by_driver: None,
+        stuck: None,
     };
     AttemptEvidence {
         worker_deaths: vec![death.clone(), death.clone(), death],

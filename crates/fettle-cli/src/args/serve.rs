@@ -17,6 +17,17 @@ pub enum LogFormat {
     Text,
 }
 
+/// What is done about stuck workers without a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StuckAction {
+    /// Nothing; whoever asks is answered
+    Off,
+    /// They are noted in the batch's timeline
+    Detect,
+    /// Those that are hung or spinning beyond doubt are ended, and their rows are tried again
+    Kill,
+}
+
 /// Options of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -47,6 +58,13 @@ pub struct ServeArgs {
     /// Seconds after which a row is given up and its worker replaced; no limit when left out
     #[arg(long, env = "FETTLE_ROW_TIMEOUT", value_name = "SECONDS")]
     pub row_timeout: Option<u64>,
+    /// What is done about stuck workers without a person
+    #[arg(long, env = "FETTLE_STUCK", value_enum, default_value_t = StuckAction::Kill, value_name = "ACTION")]
+    pub stuck: StuckAction,
+    /// Seconds without a step, CPU time and IO below which no worker is called hung; one that computes is given six times as long.
+    /// Rows that took longer raise both
+    #[arg(long, env = "FETTLE_STUCK_AFTER", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub stuck_after: u64,
     /// Memory that jobs may use together, such as 8GiB; most of the machine's when left out
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub capacity_memory: Option<MemorySize>,

@@ -154,6 +154,16 @@ pub(crate) fn cpu_ms(group: &Path) -> Option<u64> {
     tree::field(group, "cpu.stat", "usage_usec").map(|usec| usec / 1000)
 }
 
+/// How long all of a group's processes stood still at once for want of memory, in milliseconds (`full` of `memory.pressure`).
+pub(crate) fn memory_wait_ms(group: &Path) -> Option<u64> {
+    let text = fs::read_to_string(group.join("memory.pressure")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("full "))?;
+    let total = line
+        .split_ascii_whitespace()
+        .find_map(|part| part.strip_prefix("total="))?;
+    total.parse::<u64>().ok().map(|usec| usec / 1000)
+}
+
 /// Kills the whole tree at once, where the kernel can (5.14).
 pub(crate) fn kill(group: &Path) -> bool {
     let file = group.join("cgroup.kill");
@@ -258,5 +268,19 @@ mod tests {
         assert_eq!((reading.limit_bytes, reading.peak_bytes), (None, None));
         assert_eq!((reading.oom_kills, reading.limit_hits), (Some(1), Some(7)));
         assert_eq!(cpu_ms(dir.path()), Some(5));
+    }
+
+    #[test]
+    fn the_wait_for_memory_is_that_of_all_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(memory_wait_ms(dir.path()), None);
+        let some = "some avg10=0.00 avg60=0.00 avg300=0.00 total=9000000";
+        let full = "full avg10=0.00 avg60=0.00 avg300=0.00 total=1234567";
+        fs::write(
+            dir.path().join("memory.pressure"),
+            format!("{some}\n{full}\n"),
+        )
+        .unwrap();
+        assert_eq!(memory_wait_ms(dir.path()), Some(1234));
     }
 }

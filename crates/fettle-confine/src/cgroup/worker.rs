@@ -121,6 +121,15 @@ impl WorkerGroup {
         }
     }
 
+    /// How long all that runs here stood still at once for want of memory, in milliseconds, where the kernel keeps count.
+    #[must_use]
+    pub fn memory_wait_ms(&self) -> Option<u64> {
+        match (self.enforcement, &self.path) {
+            (MemoryEnforcement::CgroupV2, Some(path)) => v2::memory_wait_ms(path),
+            _ => None,
+        }
+    }
+
     /// CPU time in milliseconds: of all that ever ran here where the kernel keeps count, else of those that run now.
     #[must_use]
     pub fn cpu_ms(&self) -> Option<u64> {

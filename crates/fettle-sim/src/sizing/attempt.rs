@@ -115,6 +115,7 @@ impl<'j> Worker<'j> {
             log: None,
             kernel_lines: vec![],
             killed_by_driver: None,
+            stuck: None,
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use fettle_client::{AttemptClient, AttemptError};
-use fettle_model::WorkerDeath;
 use fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
+use fettle_model::{KillOrder, WorkerDeath};
 use fettle_wire::internal::{DriverCommand, Heartbeat, HeartbeatAck};
 use tokio::sync::mpsc;
 
@@ -21,8 +21,8 @@ pub(super) struct Answer {
 /// What the driver is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Go on.
-    Continue,
+    /// Go on, and end these workers.
+    Continue(Vec<KillOrder>),
     /// End: cancelled or superseded.
     Stop(String),
     /// `serve` refuses everything.
@@ -88,7 +88,7 @@ impl Heart {
                 self.unreported
                     .drain(..answer.deaths.min(self.unreported.len()));
                 match ack.command {
-                    DriverCommand::Continue => Verdict::Continue,
+                    DriverCommand::Continue => Verdict::Continue(ack.kills),
                     DriverCommand::Stop => Verdict::Stop("serve said so".to_owned()),
                 }
             }
@@ -96,7 +96,7 @@ impl Heart {
             Err(error) if self.refusals >= REFUSALS_MAX => Verdict::Refused(error.to_string()),
             Err(error) => {
                 tracing::debug!(%error, "a heartbeat was lost");
-                Verdict::Continue
+                Verdict::Continue(Vec::new())
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The workers of an attempt as the driver sees them: what each has, what it needs, how its memory went.
+//! The workers of an attempt as the driver sees them: what each has, what it needs, how its memory went, whether it moves.
 //!
 //! Owns the bookkeeping per worker. It must not decide; the schedule does.
 
@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 
 use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample, uptime_ms};
 use fettle_model::evidence::InFlightRow;
-use fettle_model::{RowNumber, Stage, StageTimings, UnixMillis};
+use fettle_model::{
+    KillOrder, Pulse, RowAtWork, RowNumber, Stage, StageTimings, StepHistory, StuckEvidence,
+    UnixMillis, WaitsFor,
+};
 use fettle_wire::internal::WorkerBeat;
 
 use super::curve::Curve;
 use super::usage::Usage;
-use super::worker_process::WorkerProcess;
+use super::worker_process::{Order, WorkerProcess};
 use crate::frame::BegunRow;
+use crate::schedule::Schedule;
 
 /// Why the driver ended a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub(super) enum Killed {
     RowTimeout,
     /// It used more memory than it may, where the kernel does not see to that.
     OverLimit,
+    /// It was found stuck.
+    Stuck,
     /// The attempt ends.
     Stopped,
 }
@@ -31,6 +37,7 @@ impl Killed {
         match self {
             Self::RowTimeout => "a row took longer than a row may",
             Self::OverLimit => "its resident memory was above its limit",
+            Self::Stuck => "it was stuck",
             Self::Stopped => "the attempt was ended",
         }
     }
@@ -58,7 +65,7 @@ pub(super) struct Crewman {
     pub(super) has_been_told_to_end: bool,
     pub(super) rows: BTreeMap<RowNumber, Taken>,
     pub(super) last_finished_row: Option<RowNumber>,
-    /// When it last took a step that was heard of.
+    /// When it last took a step that was heard of, or was given rows when it had none.
     pub(super) last_step_at: UnixMillis,
     pub(super) curve: Curve,
     pub(super) usage: Usage,
@@ -68,6 +75,8 @@ pub(super) struct Crewman {
     pub(super) killed: Option<Killed>,
     /// Where its threads stood when it was ended.
     pub(super) threads_at_kill: Option<String>,
+    /// Why it is being ended for being stuck, and where it stood.
+    pub(super) stuck: Option<StuckEvidence>,
 }
 
 impl Crewman {
@@ -83,29 +92,58 @@ impl Crewman {
             last_finished_row: None,
             last_step_at: now,
             curve: Curve::new(),
-            usage: Usage::default(),
+            usage: Usage::new(now),
             started_uptime_ms: uptime_ms(),
             stages: StageTimings::default(),
             killed: None,
             threads_at_kill: None,
+            stuck: None,
         }
     }
 
+    /// It has something to do again.
+    pub(super) fn given_first_rows(&mut self, now: UnixMillis) {
+        self.last_step_at = now;
+        self.usage.stepped();
+    }
+
+    /// It took a step. What was spent waiting for `serve` says nothing about how long rows take.
+    fn step(&mut self, now: UnixMillis, history: &mut StepHistory) {
+        if self.waits_for() != Some(WaitsFor::Store) {
+            history.step(now.since(self.last_step_at));
+        }
+        self.last_step_at = now;
+        self.usage.stepped();
+    }
+
+    /// The worker has loaded its extractor. How long that took says nothing about rows.
+    pub(super) fn ready(&mut self, now: UnixMillis) {
+        self.is_ready = true;
+        self.last_step_at = now;
+        self.usage.stepped();
+    }
+
     /// The worker has taken a row up.
-    pub(super) fn begun(&mut self, begun: BegunRow, now: UnixMillis) {
+    pub(super) fn begun(&mut self, begun: BegunRow, now: UnixMillis, history: &mut StepHistory) {
+        self.step(now, history);
         let taken = Taken {
             since: now,
             stage: Stage::Loading,
             stage_since: now,
             begun,
         };
-        self.last_step_at = now;
         self.rows.insert(taken.begun.row, taken);
     }
 
     /// Rows have reached a stage.
-    pub(super) fn entered(&mut self, rows: &[RowNumber], stage: Stage, now: UnixMillis) {
-        self.last_step_at = now;
+    pub(super) fn entered(
+        &mut self,
+        rows: &[RowNumber],
+        stage: Stage,
+        now: UnixMillis,
+        history: &mut StepHistory,
+    ) {
+        self.step(now, history);
         for row in rows {
             if let Some(taken) = self.rows.get_mut(row) {
                 taken.stage = stage;
@@ -115,16 +153,18 @@ impl Crewman {
     }
 
     /// A row has its outcome.
-    pub(super) fn finished(&mut self, row: RowNumber, now: UnixMillis) {
-        self.last_step_at = now;
+    pub(super) fn finished(&mut self, row: RowNumber, now: UnixMillis, history: &mut StepHistory) {
+        self.step(now, history);
         self.last_finished_row = Some(row);
         self.usage.row_finished(now);
-        self.rows.remove(&row);
+        if let Some(taken) = self.rows.remove(&row) {
+            history.row_finished(taken.begun.size_bytes);
+        }
     }
 
     /// Samples its use, and reads its memory for the curve if the curve wants a point.
     pub(super) fn look(&mut self, now: UnixMillis) -> Option<MemoryReading> {
-        self.usage.look(&self.group);
+        self.usage.look(&self.group, now);
         if !self.curve.wants(now) {
             return None;
         }
@@ -136,19 +176,97 @@ impl Crewman {
     /// Whether its rows have been in one place for longer than `limit_ms`. Rows that wait for `serve` are not counted, nor those
     /// that wait for the extractor while it is busy with others.
     pub(super) fn is_overdue(&self, limit_ms: u64, now: UnixMillis) -> bool {
-        let oldest = |stage| {
-            self.rows
-                .values()
-                .filter(move |taken| taken.stage == stage)
-                .map(|taken| taken.stage_since)
-                .min()
-        };
-        match oldest(Stage::Processing) {
-            Some(since) => now.since(since) > limit_ms,
+        match self.oldest(Stage::Processing) {
+            Some(taken) => now.since(taken.stage_since) > limit_ms,
             // A step of any other row means that the worker is not stuck.
-            None => oldest(Stage::Loading)
-                .is_some_and(|since| now.since(since.max(self.last_step_at)) > limit_ms),
+            None => self.oldest(Stage::Loading).is_some_and(|taken| {
+                now.since(taken.stage_since.max(self.last_step_at)) > limit_ms
+            }),
         }
+    }
+
+    /// The row that has been in a stage for longest.
+    fn oldest(&self, stage: Stage) -> Option<&Taken> {
+        let there = self.rows.values().filter(|taken| taken.stage == stage);
+        there.min_by_key(|taken| taken.stage_since)
+    }
+
+    /// What keeps it, if that is not its own extractor. While `serve` takes nothing in, the rows behind wait for that, too.
+    fn waits_for(&self) -> Option<WaitsFor> {
+        let has = |stage| self.rows.values().any(|taken| taken.stage == stage);
+        if has(Stage::Processing) {
+            None
+        } else if has(Stage::Writing) {
+            Some(WaitsFor::Store)
+        } else {
+            has(Stage::Loading).then_some(WaitsFor::Blob)
+        }
+    }
+
+    fn row_at_work(&self) -> Option<RowAtWork> {
+        let at_work = [Stage::Processing, Stage::Writing, Stage::Loading]
+            .into_iter()
+            .find_map(|stage| self.oldest(stage))?;
+        Some(RowAtWork {
+            row: at_work.begun.row,
+            source_id: at_work.begun.source_id.clone(),
+            size_bytes: at_work.begun.size_bytes,
+            stage: at_work.stage,
+            stage_since: at_work.stage_since,
+            stopped_before: 0,
+        })
+    }
+
+    /// What it does now and since its last step.
+    fn pulse(&mut self, schedule: &Schedule, number: u32, seen: Option<&ProcessSample>) -> Pulse {
+        self.usage.look_at_waits(&self.group);
+        let mut row = self.row_at_work();
+        if let Some(row) = &mut row {
+            row.stopped_before = schedule.stuck_deaths(row.row);
+        }
+        Pulse {
+            is_ready: self.is_ready,
+            rows_held: u32::try_from(schedule.held_rows(number)).unwrap_or(u32::MAX),
+            row,
+            last_step_at: self.last_step_at,
+            cpu_ms: self.usage.cpu_ms_since_step(),
+            io_bytes: self.usage.io_bytes_since_step(),
+            cpu_moved_at: self.usage.cpu_moved_at,
+            io_moved_at: self.usage.io_moved_at,
+            cpu_wait_ms: self.usage.cpu_wait_ms_since_step(),
+            memory_wait_ms: self.usage.memory_wait_ms_since_step(),
+            waits_for: self.waits_for(),
+            wchan: seen.and_then(|seen| seen.wchan.clone()),
+        }
+    }
+
+    /// Takes an order to end it. It is refused when the order is about another process, when the worker has taken a step since, and
+    /// when its end is under way.
+    pub(super) fn take_order(&mut self, order: &KillOrder, now: UnixMillis) -> bool {
+        let stands = order.pid == self.process.pid && order.last_step_at == self.last_step_at;
+        if !stands || self.killed.is_some() || self.stuck.is_some() {
+            return false;
+        }
+        self.stuck = Some(StuckEvidence {
+            order_id: order.id.clone(),
+            reason: order.reason.clone(),
+            age_ms: now.since(order.last_step_at),
+            stand: String::new(),
+        });
+        true
+    }
+
+    /// It is known where it stands, so it is ended, unless it has taken a step after all.
+    pub(super) fn carry_out(&mut self, last_step_at: UnixMillis, stand: String) {
+        let Some(stuck) = &mut self.stuck else { return };
+        if last_step_at != self.last_step_at {
+            tracing::info!(order = stuck.order_id, "the worker went on by itself");
+            self.stuck = None;
+            return;
+        }
+        stuck.stand = stand;
+        self.killed.get_or_insert(Killed::Stuck);
+        self.process.order(Order::Kill);
     }
 
     /// The rows it is busy with.
@@ -163,9 +281,10 @@ impl Crewman {
     }
 
     /// Its part of a heartbeat.
-    pub(super) fn beat(&self, number: u32) -> WorkerBeat {
+    pub(super) fn beat(&mut self, number: u32, schedule: &Schedule) -> WorkerBeat {
         let pid = self.process.pid;
         let seen = sample(pid);
+        let pulse = self.pulse(schedule, number, seen.as_ref());
         let reading = self.group.read();
         WorkerBeat {
             worker: number,
@@ -183,6 +302,7 @@ impl Crewman {
                 .or_else(|| seen.as_ref().map(|seen| seen.cpu_ms)),
             io_bytes: seen.as_ref().and_then(io_bytes),
             in_flight: self.in_flight(),
+            pulse: Some(pulse),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of the evidence, before the traces vanish. Causes rest on counters and signals, never on an exit code alone.
 
-use fettle_confine::{AttemptDir, MemoryReading, keep_log, kernel_lines, threads};
+use fettle_confine::{AttemptDir, MemoryReading, keep_log, kernel_lines};
 use fettle_model::evidence::MemoryEnforcement;
 use fettle_model::{
     DocumentErrorClass, ErrorCategory, MemoryEvidence, ProcessExit, RowError, RowOutcome,
@@ -12,13 +12,11 @@ use fettle_wire::internal::RowReport;
 
 use super::crew::{Crewman, Killed, Taken};
 use crate::codes;
-use crate::schedule::{Condemned, DeathCause, LONE_DEATHS_MAX, Reason};
+use crate::schedule::{Condemned, DeathCause, LONE_DEATHS_MAX, Reason, STUCK_DEATHS_MAX};
 
 /// Lines and bytes of a worker's log that are kept with its death: a traceback fits, a flood does not.
 const LOG_TAIL_LINES: usize = 40;
 const LOG_TAIL_BYTES: u64 = 16 << 10;
-/// Threads that are described when a worker is ended for standing still.
-const THREADS_SHOWN_MAX: usize = 16;
 /// What Rust's allocator says before it aborts.
 const ALLOCATION_FAILED: &str = "memory allocation of ";
 
@@ -40,6 +38,7 @@ pub(super) fn cause_of(
         Some(Killed::OverLimit) => DeathCause::OutOfMemory,
         _ if is_kernel_oom || is_failed_allocation => DeathCause::OutOfMemory,
         Some(Killed::RowTimeout) => DeathCause::RowTimeout,
+        Some(Killed::Stuck) => DeathCause::Stuck,
         Some(Killed::Stopped) | None => DeathCause::Other,
     }
 }
@@ -61,8 +60,13 @@ pub(super) fn evidence(
         LOG_TAIL_LINES,
     );
     let mut log_tail = kept.tail;
-    if let Some(threads) = &worker.threads_at_kill {
-        log_tail = format!("{log_tail}\n{threads}").trim_start().to_owned();
+    let stuck = worker
+        .stuck
+        .clone()
+        .filter(|_| worker.killed == Some(Killed::Stuck));
+    let stand = stuck.as_ref().map(|stuck| &stuck.stand);
+    if let Some(stand) = stand.or(worker.threads_at_kill.as_ref()) {
+        log_tail = format!("{log_tail}\n{stand}").trim_start().to_owned();
     }
     WorkerDeath {
         worker: number,
@@ -84,6 +88,7 @@ pub(super) fn evidence(
         log: Some(kept.evidence),
         kernel_lines: kernel_lines(worker.process.pid, worker.started_uptime_ms),
         killed_by_driver: worker.killed.map(|killed| killed.describe().to_owned()),
+        stuck,
     }
 }
 
@@ -94,21 +99,6 @@ pub(super) fn memory_evidence(worker: &Crewman, memory: &MemoryReading) -> Memor
     let mut evidence = memory.to_evidence(points);
     evidence.peak_bytes = evidence.peak_bytes.max(sampled_peak);
     evidence
-}
-
-/// Where the threads of a process stand, for the log.
-pub(super) fn describe_threads(pid: u32) -> String {
-    let mut lines = vec!["threads when it was ended:".to_owned()];
-    for thread in threads(pid).into_iter().take(THREADS_SHOWN_MAX) {
-        let waits = thread
-            .wchan
-            .map_or_else(String::new, |place| format!(", in {place}"));
-        lines.push(format!(
-            "  {} ({}): {:?}, {} ms of CPU{waits}",
-            thread.name, thread.tid, thread.state, thread.cpu_ms
-        ));
-    }
-    lines.join("\n")
 }
 
 /// The report of a row that is given up.
@@ -124,6 +114,7 @@ pub(super) fn report(
         Reason::OutOfMemory => (ErrorCategory::Resource, DocumentErrorClass::Resource),
         Reason::Crash => (ErrorCategory::Runtime, DocumentErrorClass::Permanent),
         Reason::Timeout => (ErrorCategory::Runtime, DocumentErrorClass::Transient),
+        Reason::Stuck => (ErrorCategory::Runtime, DocumentErrorClass::Permanent),
     };
     let error = RowError {
         row: condemned.row,
@@ -165,6 +156,10 @@ fn message(reason: Reason, death: &WorkerDeath, limit_ms: Option<u64>) -> String
         Reason::Timeout => format!(
             "the row took longer than {} ms, the most that a row may take; its worker was ended",
             limit_ms.unwrap_or_default()
+        ),
+        Reason::Stuck => format!(
+            "the row's worker stood still on it {STUCK_DEATHS_MAX} times and was ended ({}); the traceback holds where it stood",
+            death.stuck.as_ref().map_or("", |stuck| &stuck.reason)
         ),
     }
 }

@@ -227,6 +227,7 @@ mod tests {
             log: None,
             kernel_lines: vec![],
             killed_by_driver: None,
+            stuck: None,
         }
     }
 

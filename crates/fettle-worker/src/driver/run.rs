@@ -3,16 +3,15 @@
 //! Owns the effects of the schedule's decisions. It must not wait for anything but the next event.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fettle_client::AttemptClient;
-use fettle_confine::{AttemptDir, AttemptGroup, Confinement, detect};
-use fettle_model::evidence::MemoryEnforcement;
-use fettle_model::{AttemptExit, AttemptId, AttemptSpec, ProcessExit, StageTimings, UnixMillis};
+use fettle_confine::{AttemptDir, AttemptGroup};
+use fettle_model::{
+    AttemptExit, AttemptSpec, KillOrder, ProcessExit, StageTimings, StepHistory, UnixMillis,
+};
 use fettle_wire::internal::{Heartbeat, RowReport};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::DriverArgs;
@@ -21,8 +20,10 @@ use super::crew::{Crewman, Killed};
 use super::death;
 use super::finale::{self, Ending};
 use super::outbox::{self, Posted};
+use super::prepare::{own_group, prepare};
+use super::sources::Sources;
+use super::stand;
 use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent, WorkerProcess};
-use crate::attempt_files;
 use crate::clock;
 use crate::codes;
 use crate::extract::chain;
@@ -63,36 +64,6 @@ pub(super) async fn drive(args: &DriverArgs, dir: &AttemptDir, group: Option<Att
     finale::write_and_tell(dir, &client, ending).await
 }
 
-fn prepare(
-    args: &DriverArgs,
-    dir: &AttemptDir,
-) -> Result<(AttemptSpec, AttemptClient, Recipe), String> {
-    let spec = attempt_files::read_spec(dir).map_err(|error| chain(&error))?;
-    let client = attempt_files::client(dir, &spec).map_err(|error| chain(&error))?;
-    let program = args
-        .worker_program
-        .clone()
-        .map_or_else(std::env::current_exe, Ok::<PathBuf, std::io::Error>);
-    let program =
-        program.map_err(|error| format!("this program's own path is not known: {error}"))?;
-    let recipe = Recipe::new(program, dir.clone(), &spec);
-    Ok((spec, client, recipe))
-}
-
-/// A group where no executor has made one. Without it there is still a driver, only no limit.
-fn own_group(attempt_id: &AttemptId) -> AttemptGroup {
-    AttemptGroup::create(&detect(), attempt_id).unwrap_or_else(|error| {
-        tracing::warn!(error = %chain(&error), "the workers' memory cannot be limited");
-        let none = Confinement {
-            kind: MemoryEnforcement::None,
-            base: None,
-            rejected: Vec::new(),
-        };
-        // Without a base nothing is created, so nothing can fail.
-        AttemptGroup::create(&none, attempt_id).expect("a group without cgroups needs no kernel")
-    })
-}
-
 /// How far the attempt is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -116,18 +87,10 @@ struct Driver {
     unposted: u64,
     rows_total: u64,
     last_progress_at: Option<UnixMillis>,
+    steps: StepHistory,
     reports: mpsc::UnboundedSender<RowReport>,
     to_self: mpsc::Sender<WorkerEvent>,
     sources: Option<Sources>,
-}
-
-/// Where events come from.
-struct Sources {
-    workers: mpsc::Receiver<WorkerEvent>,
-    answers: mpsc::UnboundedReceiver<Answer>,
-    posted: mpsc::UnboundedReceiver<Posted>,
-    terminate: Signal,
-    interrupt: Signal,
 }
 
 impl Driver {
@@ -141,13 +104,7 @@ impl Driver {
         let (answer, answers) = mpsc::unbounded_channel();
         let (reports, to_post) = mpsc::unbounded_channel();
         let (posted_by, posted) = mpsc::unbounded_channel();
-        let sources = Sources {
-            workers,
-            answers,
-            posted,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        };
+        let sources = Sources::new(workers, answers, posted)?;
         tokio::spawn(outbox::run(Arc::clone(&client), to_post, posted_by));
         let rows_total = spec.pending.count();
         let wanted = u64::from(spec.resources.workers()).min(rows_total.max(1));
@@ -161,6 +118,7 @@ impl Driver {
             unposted: 0,
             rows_total,
             last_progress_at: None,
+            steps: StepHistory::default(),
             reports,
             to_self,
             sources: Some(sources),
@@ -224,6 +182,17 @@ impl Driver {
     async fn on_worker(&mut self, event: WorkerEvent) {
         match event {
             WorkerEvent::Said { worker, frame } => self.on_frame(worker, frame).await,
+            WorkerEvent::Stood {
+                worker,
+                pid,
+                last_step_at,
+                stand,
+            } => {
+                let standing = self.crew.get_mut(&worker);
+                if let Some(worker) = standing.filter(|worker| worker.process.pid == pid) {
+                    worker.carry_out(last_step_at, stand);
+                }
+            }
             WorkerEvent::Ended { worker, exit } => self.on_end(worker, exit).await,
         }
     }
@@ -235,22 +204,22 @@ impl Driver {
         };
         match frame {
             FromWorker::Ready { version } => {
-                worker.is_ready = true;
+                worker.ready(now);
                 self.ending.worker_version.get_or_insert(version);
                 self.schedule.ready(number);
             }
             FromWorker::Begun(begun) => {
                 self.schedule.begun(number, begun.row);
-                worker.begun(begun, now);
+                worker.begun(begun, now, &mut self.steps);
             }
             FromWorker::Entered { rows, stage } => {
                 rows.iter()
                     .for_each(|row| self.schedule.entered(number, *row, stage));
-                worker.entered(&rows, stage, now);
+                worker.entered(&rows, stage, now, &mut self.steps);
             }
             FromWorker::Finished { rows } => {
                 for finished in rows {
-                    worker.finished(finished.row, now);
+                    worker.finished(finished.row, now, &mut self.steps);
                     if self
                         .schedule
                         .finished(number, finished.row, finished.is_success)
@@ -278,8 +247,12 @@ impl Driver {
         if self.phase != Phase::Working {
             return;
         }
+        let had_none = self.schedule.held_rows(number) == 0;
         let rows = self.schedule.hand_out(number);
         if let (false, Some(worker)) = (rows.is_empty(), self.crew.get_mut(&number)) {
+            if had_none {
+                worker.given_first_rows(clock::now());
+            }
             worker.process.send(&ToWorker::Run { rows }).await;
         }
     }
@@ -359,10 +332,38 @@ impl Driver {
 
     fn on_answer(&mut self, answer: Answer) {
         match self.heart.answered(answer) {
-            Verdict::Continue => {}
+            Verdict::Continue(kills) => kills.iter().for_each(|order| self.on_order(order)),
             Verdict::Stop(message) => self.stop(AttemptExit::Cancelled, &message),
             Verdict::Refused(message) => self.stop(AttemptExit::DriverFailed, &message),
         }
+    }
+
+    /// Asks where a stuck worker stands; it is ended when that is known.
+    fn on_order(&mut self, order: &KillOrder) {
+        let Some(worker) = self.crew.get_mut(&order.worker) else {
+            return;
+        };
+        if self.phase != Phase::Working || !worker.take_order(order, clock::now()) {
+            return;
+        }
+        tracing::warn!(
+            order = order.id,
+            reason = order.reason,
+            "a worker is to be ended"
+        );
+        let (pids, to_self) = (worker.group.pids(), self.to_self.clone());
+        let (worker, pid, last_step_at) = (order.worker, order.pid, order.last_step_at);
+        tokio::spawn(async move {
+            let stand = stand::describe(pids).await;
+            let stood = WorkerEvent::Stood {
+                worker,
+                pid,
+                last_step_at,
+                stand,
+            };
+            // Without a driver's loop nobody is left to be told.
+            let _ = to_self.send(stood).await;
+        });
     }
 
     fn on_posted(&mut self, posted: Posted) {
@@ -395,7 +396,7 @@ impl Driver {
             };
             if worker.killed.is_none() {
                 worker.killed = Some(killed);
-                worker.threads_at_kill = Some(death::describe_threads(worker.process.pid));
+                worker.threads_at_kill = Some(stand::describe_threads(worker.process.pid));
                 worker.process.order(Order::Kill);
             }
         }
@@ -419,7 +420,8 @@ impl Driver {
     }
 
     fn on_beat(&mut self) {
-        let (crew, stages) = (&self.crew, self.stages());
+        let stages = self.stages();
+        let (crew, schedule, steps) = (&mut self.crew, &self.schedule, &self.steps);
         let rows_finished = self.schedule.ended_rows().saturating_sub(self.unposted);
         let (rows_total, last_progress_at) = (self.rows_total, self.last_progress_at);
         self.heart.beat(|seq, worker_deaths| Heartbeat {
@@ -430,9 +432,10 @@ impl Driver {
             last_progress_at,
             stages,
             workers: crew
-                .iter()
-                .map(|(number, worker)| worker.beat(*number))
+                .iter_mut()
+                .map(|(number, worker)| worker.beat(*number, schedule))
                 .collect(),
+            steps: steps.clone(),
             worker_deaths,
         });
     }

@@ -11,7 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use fettle_confine::{ATTEMPT_MARKER_ENV, AttemptDir, WorkerGroup};
-use fettle_model::{AttemptSpec, ProcessExit};
+use fettle_model::{AttemptSpec, ProcessExit, UnixMillis};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -33,6 +33,17 @@ pub(super) enum WorkerEvent {
         worker: u32,
         /// What.
         frame: FromWorker,
+    },
+    /// It is stuck and is to be ended, and it is known now where it stands.
+    Stood {
+        /// Which worker.
+        worker: u32,
+        /// Its process.
+        pid: u32,
+        /// Its last step when that was asked.
+        last_step_at: UnixMillis,
+        /// Where its processes stand.
+        stand: String,
     },
     /// It has ended, and all that it said has been told.
     Ended {

@@ -16,6 +16,8 @@ enum Nature {
     KillsOnce,
     KillsInWriting,
     Hangs,
+    Stuck,
+    StuckOnce,
 }
 
 fn nature() -> impl Strategy<Value = Nature> {
@@ -27,6 +29,8 @@ fn nature() -> impl Strategy<Value = Nature> {
         1 => Just(Nature::KillsOnce),
         1 => Just(Nature::KillsInWriting),
         1 => Just(Nature::Hangs),
+        1 => Just(Nature::Stuck),
+        1 => Just(Nature::StuckOnce),
     ]
 }
 
@@ -113,6 +117,10 @@ impl World {
             Nature::Kills => self.die(index, DeathCause::Other),
             Nature::KillsByMemory => self.die(index, DeathCause::OutOfMemory),
             Nature::Hangs => self.die(index, DeathCause::RowTimeout),
+            Nature::Stuck => self.die(index, DeathCause::Stuck),
+            Nature::StuckOnce if !std::mem::replace(&mut self.killed_once[row as usize], true) => {
+                self.die(index, DeathCause::Stuck);
+            }
             Nature::KillsOnce if !std::mem::replace(&mut self.killed_once[row as usize], true) => {
                 self.die(index, DeathCause::Other);
             }
@@ -140,7 +148,7 @@ impl World {
             );
             let nature = self.natures[condemned.row as usize];
             assert!(
-                !matches!(nature, Nature::Good | Nature::Fails),
+                !matches!(nature, Nature::Good | Nature::Fails | Nature::StuckOnce),
                 "row {} is innocent",
                 condemned.row
             );

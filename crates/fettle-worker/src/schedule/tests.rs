@@ -224,6 +224,53 @@ fn a_row_that_takes_too_long_among_others_is_tried_alone_and_then_given_up() {
 }
 
 #[test]
+fn a_row_that_stops_its_worker_twice_is_given_up_and_one_that_was_stopped_once_is_done() {
+    let mut schedule = schedule(40, 1);
+    let (endless, stopped_once) = (3, 8);
+    let mut deaths = 0;
+    let mut condemned = vec![];
+    let mut was_stopped = false;
+    while !schedule.is_done() {
+        let rows = take(&mut schedule, 0);
+        let is_stopped = rows.contains(&stopped_once) && !std::mem::replace(&mut was_stopped, true);
+        if rows.contains(&endless) || is_stopped {
+            deaths += 1;
+            let aftermath = schedule.died(0, DeathCause::Stuck);
+            condemned.extend(aftermath.condemned);
+            assert!(!matches!(aftermath.next, Next::End(_)));
+            schedule.ready(0);
+        } else {
+            finish_all(&mut schedule, 0, &rows);
+        }
+    }
+    let expected = Condemned {
+        row: endless,
+        reason: Reason::Stuck,
+    };
+    assert_eq!(condemned, [expected]);
+    assert!(deaths <= 4, "{deaths}");
+}
+
+#[test]
+fn an_extractor_that_stands_still_on_every_row_ends_the_attempt() {
+    let mut schedule = schedule(40, 1);
+    let exit = loop {
+        assert!(!take(&mut schedule, 0).is_empty());
+        let aftermath = schedule.died(0, DeathCause::Stuck);
+        assert_eq!(
+            aftermath.condemned,
+            [],
+            "without any success no row is blamed"
+        );
+        match aftermath.next {
+            Next::End(exit) => break exit,
+            _ => schedule.ready(0),
+        }
+    };
+    assert_eq!(exit, AttemptExit::WorkersKeepDying);
+}
+
+#[test]
 fn rows_given_up_in_long_runs_end_the_attempt() {
     let mut schedule = schedule(2000, 1);
     let rows = take(&mut schedule, 0);

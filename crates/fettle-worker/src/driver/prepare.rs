@@ -1,0 +1,44 @@
+//! What a driver needs before its loop: the attempt's spec, the way to `serve`, the recipe of its workers, and a group for them.
+
+use std::path::PathBuf;
+
+use fettle_client::AttemptClient;
+use fettle_confine::{AttemptDir, AttemptGroup, Confinement, detect};
+use fettle_model::evidence::MemoryEnforcement;
+use fettle_model::{AttemptId, AttemptSpec};
+
+use super::DriverArgs;
+use super::worker_process::Recipe;
+use crate::attempt_files;
+use crate::extract::chain;
+
+/// The attempt's spec, the way to `serve`, and how workers are started.
+pub(super) fn prepare(
+    args: &DriverArgs,
+    dir: &AttemptDir,
+) -> Result<(AttemptSpec, AttemptClient, Recipe), String> {
+    let spec = attempt_files::read_spec(dir).map_err(|error| chain(&error))?;
+    let client = attempt_files::client(dir, &spec).map_err(|error| chain(&error))?;
+    let program = args
+        .worker_program
+        .clone()
+        .map_or_else(std::env::current_exe, Ok::<PathBuf, std::io::Error>);
+    let program =
+        program.map_err(|error| format!("this program's own path is not known: {error}"))?;
+    let recipe = Recipe::new(program, dir.clone(), &spec);
+    Ok((spec, client, recipe))
+}
+
+/// A group where no executor has made one. Without it there is still a driver, only no limit.
+pub(super) fn own_group(attempt_id: &AttemptId) -> AttemptGroup {
+    AttemptGroup::create(&detect(), attempt_id).unwrap_or_else(|error| {
+        tracing::warn!(error = %chain(&error), "the workers' memory cannot be limited");
+        let none = Confinement {
+            kind: MemoryEnforcement::None,
+            base: None,
+            rejected: Vec::new(),
+        };
+        // Without a base nothing is created, so nothing can fail.
+        AttemptGroup::create(&none, attempt_id).expect("a group without cgroups needs no kernel")
+    })
+}
