@@ -35,6 +35,7 @@ class World:
     task_id: str
     job_id: str
     key_name: str
+    webhook_id: str
 
     def bucket(self) -> str:
         return self.api.bucket({"body": {"type": "text"}})
@@ -105,7 +106,8 @@ class World:
     def secrets(self) -> list[str]:
         """What another tenant must never read."""
         batch = self.ended
-        return [batch.bucket, batch.batch, batch.collection, self.object_id, self.document_id, self.task_id, self.job_id, TEXT]
+        resources = [batch.bucket, batch.batch, batch.collection, self.object_id, self.document_id, self.webhook_id]
+        return [*resources, self.task_id, self.job_id, TEXT]
 
 
 def make_world(api: Api) -> World:
@@ -121,7 +123,8 @@ def make_world(api: Api) -> World:
     api.ok("POST", f"/organizations/users/{EMAIL}/api-keys", json={"name": key_name})
     ended = Ended(bucket, batch, collection, model)
     job = tier["extractor_jobs"][0]["ray_job_id"]
-    return World(api, ended, made, documents[0]["document_id"], tier["task_id"], job, key_name)
+    webhook = api.ok("POST", "/organizations/webhooks", json=webhook_body())["webhook_id"]
+    return World(api, ended, made, documents[0]["document_id"], tier["task_id"], job, key_name, webhook)
 
 
 def webhook_body() -> dict[str, Any]:
