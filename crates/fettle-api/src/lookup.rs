@@ -4,7 +4,7 @@
 
 use fettle_core::Batch;
 use fettle_model::{BatchId, NamespaceId};
-use fettle_ports::{BatchRecord, BucketRecord, CollectionRecord, Page, Resource, StoreExt};
+use fettle_ports::{BatchRecord, BucketRecord, CollectionRecord, Resource, StoreExt};
 
 use crate::error::ApiError;
 use crate::state::ApiState;
@@ -49,23 +49,7 @@ pub(crate) async fn all<R: Resource>(
     state: &ApiState,
     namespace: &NamespaceId,
 ) -> Result<Vec<R>, ApiError> {
-    let mut records = Vec::new();
-    let mut page = Page {
-        limit: SCAN_PAGE,
-        ..Page::default()
-    };
-    loop {
-        let (rows, _) = state
-            .control()
-            .store()
-            .list::<R>(Some(namespace), None, page)
-            .await?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(records);
-        };
-        page.after = Some(*last);
-        records.extend(rows.into_iter().map(|(_, record)| record));
-    }
+    Ok(state.control().store().list_all(namespace).await?)
 }
 
 /// A batch of the tenant; with a bucket, only of that bucket.

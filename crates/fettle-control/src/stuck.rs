@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fettle_core::{TimelineEntry, TimelineKind};
 use fettle_diagnose::stuck::{LastWord, StuckFinding, examine};
-use fettle_model::report::WorkerBeat;
+use fettle_model::report::Heartbeat;
 use fettle_model::{AttemptId, AttemptStatus, BatchId, KillOrder, NamespaceId, StepHistory};
 
 use crate::config::StuckMode;
@@ -59,7 +59,7 @@ impl Control {
         let mut found: Vec<StuckFinding> = wanted
             .flat_map(|(id, attempt)| self.shared.look_at(&id, &attempt))
             .collect();
-        found.sort_by_key(|finding| (!finding.kind.is_stuck(), std::cmp::Reverse(finding.age_ms)));
+        found.sort_by_key(StuckFinding::place);
         found
     }
 
@@ -129,11 +129,7 @@ impl Shared {
         if live.kills.iter().any(|known| known.id == order.id) {
             return Ok(false);
         }
-        let is_there = |worker: &WorkerBeat| {
-            let last_step_at = worker.pulse.as_ref().map(|pulse| pulse.last_step_at);
-            worker.pid == order.pid && last_step_at == Some(order.last_step_at)
-        };
-        if !live.beat.workers.iter().any(is_there) {
+        if !stands(&live.beat, order) {
             return Err("the worker has taken a step since, or has ended".to_owned());
         }
         live.kills.push(order.clone());
@@ -157,15 +153,16 @@ impl Shared {
 impl Live {
     /// Orders whose process is gone, or which has gone on by itself, need not be repeated.
     pub(crate) fn forget_carried_out(&mut self) {
-        let workers = &self.beat.workers;
-        self.kills.retain(|order| {
-            workers.iter().any(|worker| {
-                let pulse = worker.pulse.as_ref();
-                worker.pid == order.pid
-                    && pulse.is_some_and(|pulse| pulse.last_step_at == order.last_step_at)
-            })
-        });
+        self.kills.retain(|order| stands(&self.beat, order));
     }
+}
+
+/// Whether the worker of an order stands where it stood.
+fn stands(beat: &Heartbeat, order: &KillOrder) -> bool {
+    beat.workers.iter().any(|worker| {
+        let last_step_at = worker.pulse.as_ref().map(|pulse| pulse.last_step_at);
+        worker.pid == order.pid && last_step_at == Some(order.last_step_at)
+    })
 }
 
 /// Looks at all live attempts until `serve` stops.

@@ -7,7 +7,7 @@ mod limit;
 mod words;
 
 use fettle_model::report::{Heartbeat, WorkerBeat};
-use fettle_model::{AttemptId, KillOrder, Pulse, RowAtWork, StepHistory, UnixMillis, WaitsFor};
+use fettle_model::{AttemptId, KillOrder, Pulse, RowAtWork, StepHistory, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use limit::Work;
@@ -101,6 +101,12 @@ impl StuckFinding {
         matches!(self.kind, StuckKind::Hung | StuckKind::Spinning) && self.worker.is_some()
     }
 
+    /// Its place among findings: what will not go on by itself comes first, the oldest of it first.
+    #[must_use]
+    pub fn place(&self) -> impl Ord + use<> {
+        (!self.kind.is_stuck(), std::cmp::Reverse(self.age_ms))
+    }
+
     /// Whether the worker, or its driver, is called stuck: it will not go on by itself, and that is as good as certain.
     #[must_use]
     pub fn is_called_stuck(&self) -> bool {
@@ -153,7 +159,7 @@ pub fn examine(word: &LastWord<'_>, limits: &StuckLimits) -> Vec<StuckFinding> {
         .filter_map(|worker| Some((worker, worker.pulse.as_ref()?)))
         .filter_map(|(worker, pulse)| Look::new(word, worker, pulse, limits).finding())
         .collect();
-    found.sort_by_key(|finding| (!finding.kind.is_stuck(), std::cmp::Reverse(finding.age_ms)));
+    found.sort_by_key(StuckFinding::place);
     found
 }
 
@@ -307,11 +313,6 @@ fn confidence(limit: Limit, age_ms: u64) -> f64 {
     } else {
         0.95
     }
-}
-
-/// Whether waiting for this is somebody else's matter.
-pub(crate) fn blocked_on(pulse: &Pulse) -> &'static str {
-    pulse.waits_for.map_or("", WaitsFor::describe)
 }
 
 #[cfg(test)]

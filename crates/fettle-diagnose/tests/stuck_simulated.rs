@@ -125,13 +125,8 @@ fn is_called_stuck(steps: &StepHistory, ms: u64, computes: bool, stopped_before:
         worker: 0,
         pid: 1,
         state: if computes { "R" } else { "S" }.into(),
-        memory_bytes: None,
-        memory_peak_bytes: None,
-        memory_limit_bytes: None,
-        cpu_ms: None,
-        io_bytes: None,
-        in_flight: vec![],
         pulse: Some(pulse),
+        ..WorkerBeat::default()
     };
     let beat = Heartbeat {
         at: now,

@@ -143,7 +143,7 @@ impl Heartbeat {
 }
 
 /// One living worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct WorkerBeat {
     /// Its number.
     pub worker: u32,

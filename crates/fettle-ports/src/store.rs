@@ -11,6 +11,9 @@ use serde_json::Value;
 use crate::events::EventLog;
 use crate::records::{BatchRecord, ObjectRecord, Resource, ResourceKind};
 
+/// Records are read this many at a time where all are needed.
+const LIST_ALL_PAGE: u64 = 500;
+
 /// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -402,6 +405,23 @@ pub trait StoreExt: Store {
             .map(|(seq, body)| from_json::<R>(body).map(|record| (seq, record)))
             .collect::<Result<_, _>>()?;
         Ok((records, total))
+    }
+
+    /// All records of a namespace, newest first.
+    async fn list_all<R: Resource>(&self, namespace: &NamespaceId) -> Result<Vec<R>, StoreError> {
+        let mut records = Vec::new();
+        let mut page = Page {
+            limit: LIST_ALL_PAGE,
+            ..Page::default()
+        };
+        loop {
+            let (rows, _) = self.list::<R>(Some(namespace), None, page).await?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(records);
+            };
+            page.after = Some(*last);
+            records.extend(rows.into_iter().map(|(_, record)| record));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fettle_model::{BatchId, DeliveryId, NamespaceId, UnixMillis};
 use fettle_ports::{
-    BatchRecord, DeliveryRecord, DeliveryStatus, DeliveryTarget, Page, StoreError, StoreExt as _,
+    BatchRecord, DeliveryRecord, DeliveryStatus, DeliveryTarget, StoreError, StoreExt as _,
     WebhookRecord,
 };
 use serde_json::{Value, json};
@@ -14,8 +14,6 @@ use crate::event::{Event, Found, ONE_OFF_TYPE, batch_id, events_of, grouped};
 
 /// Events that are handed over in one transaction.
 const EVENTS_MAX: u64 = 500;
-/// Webhooks are read this many at a time.
-const WEBHOOKS_PAGE: u64 = 500;
 /// Deliveries that may wait for one receiver. One that is away for a day while a busy namespace goes on would fill the disk;
 /// what comes on top is given up at once and says so.
 pub const WAITING_MAX: u64 = 10_000;
@@ -61,7 +59,7 @@ async fn deliveries(
     let mut webhooks: BTreeMap<&NamespaceId, Vec<WebhookRecord>> = BTreeMap::new();
     for event in events {
         if !webhooks.contains_key(&event.namespace_id) {
-            let listening = all_webhooks(ports, &event.namespace_id).await?;
+            let listening = ports.store.list_all(&event.namespace_id).await?;
             webhooks.insert(&event.namespace_id, listening);
         }
     }
@@ -82,28 +80,6 @@ async fn deliveries(
         }
     }
     Ok(deliveries)
-}
-
-async fn all_webhooks(
-    ports: &WebhookPorts,
-    namespace: &NamespaceId,
-) -> Result<Vec<WebhookRecord>, StoreError> {
-    let mut found = Vec::new();
-    let mut page = Page {
-        limit: WEBHOOKS_PAGE,
-        ..Page::default()
-    };
-    loop {
-        let (rows, _) = ports
-            .store
-            .list::<WebhookRecord>(Some(namespace), None, page)
-            .await?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(found);
-        };
-        page.after = Some(*last);
-        found.extend(rows.into_iter().map(|(_, webhook)| webhook));
-    }
 }
 
 fn wants(webhook: &WebhookRecord, event: &Event) -> bool {

@@ -48,16 +48,18 @@ pub(super) async fn submit(
     let (mut record, run) = batch_at(&state, &tenant, &at).await?;
     create::must_be_draft(run.as_ref(), "submitting the batch")?;
     let overrides = by_tier(body.resources.unwrap_or_default())?;
+    let is_told = body.webhook_url.is_some();
+    let is_changed = is_told || body.collection_ids.is_some();
     if let Some(names) = body.collection_ids {
         record.collection_ids =
             create::collection_ids(&state, &tenant.namespace_id, &names).await?;
-        state.control().store().update_batch(&record).await?;
     }
-    let is_told = body.webhook_url.is_some();
     if let Some(address) = body.webhook_url {
         let refused = |message| ApiError::invalid(&["webhook_url"], message);
         check_receiver(&state, &address).map_err(refused)?;
         record.webhook_url = Some(address);
+    }
+    if is_changed {
         state.control().store().update_batch(&record).await?;
     }
     let (record, run) = state

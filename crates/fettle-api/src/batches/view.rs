@@ -209,7 +209,12 @@ fn draft(record: &BatchRecord) -> BatchModel {
 /// One word; what needs somebody's eye most comes first.
 fn health(state: &ApiState, run: &Batch) -> &'static str {
     let has_failed_rows = run.jobs().any(|(_, job)| job.counts.failed > 0);
-    let found = state.control().detect_stuck(&run.id, None);
+    // Lists show many batches that are over; nothing in them can be stuck.
+    let found = if run.status.is_terminal() {
+        Vec::new()
+    } else {
+        state.control().detect_stuck(&run.id, None)
+    };
     let any = |kind| found.iter().any(|finding| finding.kind == kind);
     match run.status {
         BatchStatus::Failed => "failed",

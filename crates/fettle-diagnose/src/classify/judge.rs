@@ -63,22 +63,18 @@ pub(super) fn judge(
 }
 
 /// The rules that read something in a text: a pattern matches and their conditions hold.
-pub(super) fn readings<'a>(
-    rules: &'a [Rule],
+pub(super) fn readings(
+    rules: &[Rule],
     scanner: &Scanner,
     text: &FailureText<'_>,
-) -> BTreeSet<&'a str> {
+) -> BTreeSet<String> {
     let mut work = ScanWork::default();
     let lines = scanner.lines(text.text, &mut work);
     let cleaned = clean::clean(text.text, lines.into_iter());
     let matches = scanner.matches(rules, &cleaned, &mut work);
     let findings = findings(rules, &cleaned, &matches, text);
-    let read: BTreeSet<String> = findings
-        .iter()
-        .map(|finding| finding.rule.id.clone())
-        .collect();
-    let ids = rules.iter().map(|rule| rule.id.as_str());
-    ids.filter(|id| read.contains(*id)).collect()
+    let read = findings.iter().map(|finding| finding.rule.id.clone());
+    read.collect()
 }
 
 /// Matches of rules whose conditions hold, the deciding one first.

@@ -79,7 +79,7 @@ impl RuleSet {
 
     /// Ids of the rules that read something in a text, whichever of them decides.
     #[must_use]
-    pub fn readings(&self, text: &FailureText<'_>) -> BTreeSet<&str> {
+    pub fn readings(&self, text: &FailureText<'_>) -> BTreeSet<String> {
         judge::readings(&self.rules, &self.scanner, text)
     }
 

@@ -11,7 +11,7 @@ use crate::engine::memory;
 use crate::facts::{BatchFacts, RowErrorFacts, TierFacts};
 use crate::finding::{ErrorGroup, EvidenceLine};
 use crate::fingerprint::fingerprint;
-use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides, RetryMode};
+use crate::remedy::{RemedyAction, RemedyKind, RetryMode};
 use crate::scope::{AttemptScope, attempts};
 use crate::sizing::next_memory;
 use crate::words;
@@ -246,11 +246,7 @@ fn more_memory(facts: &BatchFacts, tier_num: u32) -> Option<RemedyAction> {
     Some(RemedyAction {
         kind: RemedyKind::RetryTier {
             tier_num,
-            overrides: ResourceOverrides {
-                memory_bytes: Some(grant.memory_bytes),
-                num_cpus: grant.workers.map(f64::from),
-                ..ResourceOverrides::default()
-            },
+            overrides: grant.overrides(),
         },
         reason: format!(
             "rows were failed because they killed their workers by memory; {}",
@@ -268,6 +264,7 @@ fn more_memory(facts: &BatchFacts, tier_num: u32) -> Option<RemedyAction> {
 mod tests {
     use super::*;
     use crate::fixture::{self, death};
+    use crate::remedy::ResourceOverrides;
     use fettle_model::AttemptExit;
 
     #[test]

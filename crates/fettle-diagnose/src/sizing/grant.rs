@@ -2,6 +2,8 @@
 //!
 //! Owns rounding and capping. It must not know where the wish comes from.
 
+use crate::remedy::ResourceOverrides;
+
 use super::{Demand, NextMemory, SizingInput, Wanted};
 
 /// What a worker may have.
@@ -15,6 +17,18 @@ pub struct MemoryGrant {
     pub is_capped: bool,
     /// Where the size comes from, as a clause.
     pub basis: String,
+}
+
+impl MemoryGrant {
+    /// The grant as what a retry takes.
+    #[must_use]
+    pub fn overrides(&self) -> ResourceOverrides {
+        ResourceOverrides {
+            memory_bytes: Some(self.memory_bytes),
+            num_cpus: self.workers.map(f64::from),
+            ..ResourceOverrides::default()
+        }
+    }
 }
 
 /// Limits are whole steps, so that they read well and small differences do not look like knowledge: of this below `COARSE_FROM_BYTES`,

@@ -1,6 +1,6 @@
 //! One situation a test: each kind, and what must not be taken for it.
 
-use fettle_model::{Stage, StepHistory};
+use fettle_model::{Stage, StepHistory, WaitsFor};
 
 use super::*;
 
@@ -58,13 +58,8 @@ fn look(state: &str, pulse: Pulse, steps: StepHistory) -> Option<StuckFinding> {
         worker: 1,
         pid: 42,
         state: state.into(),
-        memory_bytes: None,
-        memory_peak_bytes: None,
-        memory_limit_bytes: None,
-        cpu_ms: None,
-        io_bytes: None,
-        in_flight: vec![],
         pulse: Some(pulse),
+        ..WorkerBeat::default()
     };
     let beat = Heartbeat {
         at: UnixMillis(NOW),

@@ -1,10 +1,10 @@
 //! What is said of a finding, and what it rests on.
 
 use fettle_model::report::WorkerBeat;
-use fettle_model::{Pulse, StepHistory, UnixMillis};
+use fettle_model::{Pulse, StepHistory, UnixMillis, WaitsFor};
 
 use super::limit::{Basis, Limit};
-use super::{LastWord, StuckKind, blocked_on};
+use super::{LastWord, StuckKind};
 
 /// The finding in one sentence.
 pub(super) fn summary(kind: StuckKind, worker: &WorkerBeat, pulse: &Pulse, age_ms: u64) -> String {
@@ -22,7 +22,10 @@ pub(super) fn summary(kind: StuckKind, worker: &WorkerBeat, pulse: &Pulse, age_m
         }
         StuckKind::Starved => format!("{who} has waited for CPU or memory most of {age}{on}"),
         StuckKind::Blocked => {
-            format!("{who} has waited {} for {age}{on}", blocked_on(pulse))
+            format!(
+                "{who} has waited {} for {age}{on}",
+                pulse.waits_for.map_or("", WaitsFor::describe)
+            )
         }
         StuckKind::SlowRow => format!("{who} has been busy for {age}{on}, within what may be"),
     }

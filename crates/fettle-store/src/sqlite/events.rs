@@ -195,14 +195,7 @@ pub(super) fn list(
     conditions.and_if("status = ?", filter.status.map(DeliveryStatus::as_str));
     let total = conditions.count(db, "webhook_deliveries")?;
     let select = "SELECT seq, delivery_id, body FROM webhook_deliveries";
-    let rows: Vec<(i64, String, String)> =
-        conditions.page(db, select, Order::Descending, page, |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    let records = rows
-        .into_iter()
-        .map(|(seq, id, body)| Ok((seq, decode(DELIVERY, &id, &body)?)))
-        .collect::<Result<_, StoreError>>()?;
+    let records = conditions.records(db, select, Order::Descending, page, DELIVERY)?;
     Ok((records, total))
 }
 

@@ -1,10 +1,11 @@
 //! `WHERE` clauses that grow with the query. Clauses are constant text; values are always bound.
 
-use fettle_ports::Page;
+use fettle_ports::{Page, StoreError};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
+use serde::de::DeserializeOwned;
 
-use super::codec::{from_sql, to_sql};
+use super::codec::{decode, from_sql, to_sql};
 use super::failure::Failure;
 
 /// Conditions with their values, all of which must hold.
@@ -70,6 +71,25 @@ impl Conditions {
             self.and(after, cursor);
         }
         self.rows(db, select, direction, page.offset, page.limit, read)
+    }
+
+    /// A page of records of a `kind` with their sequence numbers; `select` gives `seq`, the id and the JSON body.
+    pub(super) fn records<T: DeserializeOwned>(
+        self,
+        db: &Connection,
+        select: &str,
+        order: Order,
+        page: Page,
+        kind: &'static str,
+    ) -> Result<Vec<(i64, T)>, Failure> {
+        let rows: Vec<(i64, String, String)> = self.page(db, select, order, page, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        let records = rows
+            .into_iter()
+            .map(|(seq, id, body)| Ok((seq, decode(kind, &id, &body)?)))
+            .collect::<Result<_, StoreError>>()?;
+        Ok(records)
     }
 
     /// Rows in the order that `order_by` says.

@@ -183,14 +183,7 @@ pub(super) fn list(
     conditions.and("namespace_id = ?", namespace.as_str().to_owned());
     conditions.and("bucket_id = ?", bucket.as_str().to_owned());
     let select = "SELECT seq, object_id, body FROM objects";
-    let rows: Vec<(i64, String, String)> =
-        conditions.page(db, select, Order::Ascending, page, |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    let records = rows
-        .into_iter()
-        .map(|(seq, id, body)| Ok((seq, decode(KIND, &id, &body)?)))
-        .collect::<Result<_, StoreError>>()?;
+    let records = conditions.records(db, select, Order::Ascending, page, KIND)?;
     Ok((records, total))
 }
 

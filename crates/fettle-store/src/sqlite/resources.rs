@@ -168,14 +168,7 @@ pub(super) fn list(
     conditions.and_if("instr(name_folded, ?) > 0", search.map(fold));
     let total = conditions.count(db, "resources")?;
     let select = "SELECT seq, id, body FROM resources";
-    let rows: Vec<(i64, String, String)> =
-        conditions.page(db, select, Order::Descending, page, |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    let records = rows
-        .into_iter()
-        .map(|(seq, id, body)| Ok((seq, decode(kind.as_str(), &id, &body)?)))
-        .collect::<Result<_, StoreError>>()?;
+    let records = conditions.records(db, select, Order::Descending, page, kind.as_str())?;
     Ok((records, total))
 }
 

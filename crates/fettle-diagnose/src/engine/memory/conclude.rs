@@ -5,7 +5,7 @@
 use super::Judged;
 use super::pattern::Pattern;
 use crate::case::{Case, CaseKind, Standing};
-use crate::remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides};
+use crate::remedy::{HealAction, RemedyAction, RemedyKind};
 use crate::scope::AttemptScope;
 use crate::sizing::{NextMemory, SizingInput, next_memory};
 use crate::words;
@@ -64,11 +64,7 @@ fn raise(
         Pattern::BigRow { .. } | Pattern::Unclear => 0.75,
         Pattern::Leak { .. } => 0.5,
     };
-    let overrides = ResourceOverrides {
-        memory_bytes: Some(grant.memory_bytes),
-        num_cpus: grant.workers.map(f64::from),
-        ..ResourceOverrides::default()
-    };
+    let overrides = grant.overrides();
     let fewer = grant.workers.map_or(String::new(), |n| {
         format!(
             ", with {} so that it fits",
