@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fettle_core::{Attempt, Batch, Cancel, Job, JobState, Tier, Wait};
 use fettle_diagnose::{
     AttemptFacts, BatchFacts, CancelFacts, ErrorCount, JobFacts, RowErrorFacts, TierFacts,
-    WaitFacts, WaitReason,
+    UsageFacts, WaitFacts, WaitReason,
 };
 use fettle_model::report::Heartbeat;
 use fettle_model::{
@@ -196,7 +196,35 @@ fn attempt_facts(attempt: &Attempt, known: &Known) -> AttemptFacts {
             .evidence
             .get(&attempt.id)
             .map(|(evidence, _)| evidence.clone()),
+        stages: timings(&attempt.id, known),
+        usage: usage(attempt, known),
     }
+}
+
+/// What an attempt's workers used: as counted at its end or, while it lives, as its last heartbeat says of the workers that live.
+fn usage(attempt: &Attempt, known: &Known) -> Option<UsageFacts> {
+    let evidence = known.evidence.get(&attempt.id).map(|(evidence, _)| evidence);
+    if let Some(usage) = evidence.and_then(|evidence| evidence.usage) {
+        return Some(UsageFacts {
+            cpu_ms: usage.cpu_ms,
+            worker_ms: usage.worker_ms,
+            io_bytes: usage.io_bytes,
+            memory_peak_bytes: None,
+        });
+    }
+    let beat = known.live.get(&attempt.id)?;
+    let lived_ms = beat.at.since(attempt.started_at?);
+    let mut workers = beat.workers.iter().map(|worker| UsageFacts {
+        cpu_ms: worker.cpu_ms.unwrap_or(0),
+        worker_ms: lived_ms,
+        io_bytes: worker.io_bytes.unwrap_or(0),
+        memory_peak_bytes: worker.memory_peak_bytes,
+    });
+    let first = workers.next()?;
+    Some(workers.fold(first, |mut sum, worker| {
+        sum.add(&worker);
+        sum
+    }))
 }
 
 fn waiting(job: &Job) -> Option<WaitFacts> {

@@ -219,31 +219,28 @@ async fn ended(
     id: &AttemptId,
     live: &LiveAttempt,
     exit: AttemptExit,
-    mut evidence: AttemptEvidence,
+    evidence: AttemptEvidence,
     stages: Option<StageTimings>,
 ) {
     // From here on no report of this attempt is taken, so the counts are final.
     *live.fence.gate.write().await = false;
     let stages = {
         let known = shared.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(id);
-        if evidence.worker_deaths.is_empty() {
-            evidence.worker_deaths = known.map(|known| known.deaths.clone()).unwrap_or_default();
-        }
-        stages.or_else(|| known.map(|known| known.beat.stages))
+        stages.or_else(|| known.get(id).map(|known| known.beat.stages))
     };
-    let summary = summary::of(&exit, &evidence);
     let fence = &live.fence;
     let kept = shared
         .ports
         .store
         .put_evidence(&fence.batch_id, id, &evidence, stages.as_ref())
         .await;
-    if let Err(error) = kept {
-        // Evidence first: without it the end is not believed, and the next round tries again.
-        tracing::warn!(attempt = %id, %error, "evidence was not kept");
-        return;
-    }
+    let summary = match kept {
+        Ok(all) => summary::of(&exit, &all),
+        Err(error) => {
+            // Evidence first: without it the end is not believed, and the next round tries again.
+            return tracing::warn!(attempt = %id, %error, "evidence was not kept");
+        }
+    };
     let Some(counts) = counts(shared, &fence.job_id).await else {
         return;
     };

@@ -19,7 +19,7 @@ use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
 use crate::summary;
 
-/// Worker deaths kept per attempt in memory and evidence; see `fettle_model::evidence`.
+/// Deaths that are remembered as told; a driver repeats those of one heartbeat at most.
 const DEATHS_MAX: usize = fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
 
 impl Control {
@@ -123,21 +123,19 @@ impl Control {
         if new.is_empty() {
             return Ok(());
         }
-        let mut deaths = {
-            let map = self
-                .shared
-                .live
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            map.get(attempt)
-                .map(|live| live.deaths.clone())
-                .unwrap_or_default()
+        let reported = AttemptEvidence {
+            worker_deaths: new.clone(),
+            ..Default::default()
         };
-        let unknown: Vec<WorkerDeath> = new
-            .into_iter()
-            .filter(|death| !deaths.contains(death))
-            .collect();
-        let entries = unknown.iter().map(|death| TimelineEntry {
+        let store = self.store();
+        store
+            .put_evidence(&fence.batch_id, attempt, &reported, None)
+            .await?;
+        let untold = self.with_told_deaths(attempt, |told| {
+            let is_new = |death: &WorkerDeath| !told.iter().any(|known| known.is_same(death));
+            new.into_iter().filter(is_new).collect::<Vec<_>>()
+        });
+        let entries = untold.iter().map(|death| TimelineEntry {
             at: death.at,
             kind: TimelineKind::WorkerDied,
             message: summary::of_death(death),
@@ -146,25 +144,27 @@ impl Control {
             attempt_id: Some(attempt.clone()),
         });
         let entries: Vec<TimelineEntry> = entries.collect();
-        deaths.extend(unknown);
-        deaths.truncate(DEATHS_MAX);
-        let evidence = AttemptEvidence {
-            worker_deaths: deaths.clone(),
-            ..Default::default()
-        };
-        self.store()
-            .put_evidence(&fence.batch_id, attempt, &evidence, None)
-            .await?;
-        self.store()
-            .append_timeline(&fence.batch_id, entries)
-            .await?;
+        store.append_timeline(&fence.batch_id, entries).await?;
+        self.with_told_deaths(attempt, |told| {
+            told.extend(untold);
+            let over = told.len().saturating_sub(DEATHS_MAX);
+            told.drain(..over);
+        });
+        Ok(())
+    }
+
+    /// Works on the deaths of an attempt that the timeline has been told of.
+    fn with_told_deaths<T>(
+        &self,
+        attempt: &AttemptId,
+        work: impl FnOnce(&mut Vec<WorkerDeath>) -> T,
+    ) -> T {
         let mut map = self
             .shared
             .live
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        map.entry(attempt.clone()).or_default().deaths = deaths;
-        Ok(())
+        work(&mut map.entry(attempt.clone()).or_default().deaths)
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! Owns the ranking and the wording of "unknown". It must not look at evidence itself; that is the engines' work.
 
-use fettle_model::{BatchStatus, FailureCategory, RowCounts, StageTimings, WorkStatus};
+use fettle_model::{
+    BatchStatus, FailureCategory, RowCounts, StageTimings, UnixMillis, WorkStatus,
+};
 
 use crate::bottleneck::bottleneck;
 use crate::case::{Case, Standing};
 use crate::engine;
-use crate::facts::{BatchFacts, JobFacts, TierFacts};
+use crate::facts::{BatchFacts, JobFacts, TierFacts, UsageFacts};
 use crate::finding::{Diagnosis, EvidenceLine, TierFinding, Verdict};
+use crate::phases::phases;
 use crate::remedy::{RemedyAction, RemedyKind};
 use crate::scope::jobs;
 use crate::words;
@@ -46,7 +49,7 @@ pub fn diagnose(facts: &BatchFacts) -> Diagnosis {
         error_groups: engine::documents::groups(facts),
         recommendations: recommendations(&cases, &verdict),
         recommended_actions: actions(facts, &cases),
-        tiers: facts.tiers.iter().map(tier).collect(),
+        tiers: facts.tiers.iter().map(|one| tier(one, facts.now)).collect(),
         verdict,
         cases,
     }
@@ -237,7 +240,7 @@ fn merge(into: &mut RemedyKind, from: &RemedyKind) {
     }
 }
 
-fn tier(tier: &TierFacts) -> TierFinding {
+fn tier(tier: &TierFacts, now: UnixMillis) -> TierFinding {
     let mut stages = StageTimings::default();
     let mut counts = RowCounts::default();
     for job in &tier.jobs {
@@ -257,7 +260,20 @@ fn tier(tier: &TierFacts) -> TierFinding {
         is_balanced: rows_submitted.filter(|_| is_over).map(balance),
         memory_peak_bytes: tier.jobs.iter().filter_map(memory_peak).max(),
         memory_limit_bytes: tier.jobs.iter().map(memory_limit).max(),
+        phases: phases(tier, now),
+        usage: usage(tier),
     }
+}
+
+/// What the workers of all attempts used; `None` where nothing was measured.
+fn usage(tier: &TierFacts) -> Option<UsageFacts> {
+    let attempts = tier.jobs.iter().flat_map(|job| &job.attempts);
+    let mut measured = attempts.filter_map(|attempt| attempt.usage);
+    let first = measured.next()?;
+    Some(measured.fold(first, |mut sum, next| {
+        sum.add(&next);
+        sum
+    }))
 }
 
 fn memory_limit(job: &JobFacts) -> u64 {
@@ -275,7 +291,10 @@ fn memory_peak(job: &JobFacts) -> Option<u64> {
         dead.chain(&evidence.memory)
             .filter_map(|memory| memory.peak_bytes)
     });
-    peaks.max()
+    let sampled = job.attempts.iter().filter_map(|attempt| attempt.usage);
+    peaks
+        .chain(sampled.filter_map(|usage| usage.memory_peak_bytes))
+        .max()
 }
 
 #[cfg(test)]

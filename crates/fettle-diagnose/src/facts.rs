@@ -8,6 +8,7 @@ use fettle_model::{
     DocumentErrorClass, ErrorCategory, JobId, Resources, RowCounts, RowError, StageTimings,
     SubmissionParams, UnixMillis, WorkStatus,
 };
+use serde::{Deserialize, Serialize};
 
 /// Everything that the diagnosis of one batch may rest on.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,6 +142,39 @@ pub struct AttemptFacts {
     pub exit: Option<AttemptExit>,
     /// What was captured of it; of a live attempt what has been reported so far.
     pub evidence: Option<AttemptEvidence>,
+    /// How its stages spent their time.
+    pub stages: Option<StageTimings>,
+    /// What its workers used.
+    pub usage: Option<UsageFacts>,
+}
+
+/// What workers used, all together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageFacts {
+    /// CPU time, in milliseconds.
+    pub cpu_ms: u64,
+    /// How long they lived, summed over them, in milliseconds.
+    pub worker_ms: u64,
+    /// Bytes read and written by any means.
+    pub io_bytes: u64,
+    /// The highest memory use of one of them, in bytes.
+    pub memory_peak_bytes: Option<u64>,
+}
+
+impl UsageFacts {
+    /// Adds what others used.
+    pub fn add(&mut self, other: &Self) {
+        self.cpu_ms = self.cpu_ms.saturating_add(other.cpu_ms);
+        self.worker_ms = self.worker_ms.saturating_add(other.worker_ms);
+        self.io_bytes = self.io_bytes.saturating_add(other.io_bytes);
+        self.memory_peak_bytes = self.memory_peak_bytes.max(other.memory_peak_bytes);
+    }
+
+    /// How many cores a worker kept busy on average; `None` where no worker lived.
+    #[must_use]
+    pub fn cores_per_worker(&self) -> Option<f64> {
+        (self.worker_ms > 0).then(|| self.cpu_ms as f64 / self.worker_ms as f64)
+    }
 }
 
 /// A row error with where it belongs.

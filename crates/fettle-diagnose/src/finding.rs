@@ -9,7 +9,10 @@ use fettle_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, CaseKind};
+use crate::classify::{FailureText, classify};
+use crate::facts::UsageFacts;
 use crate::remedy::RemedyAction;
+use crate::words;
 
 /// What is to be said of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,8 +69,31 @@ pub struct EvidenceLine {
     pub source: String,
     /// What was read, as it was read, shortened.
     pub raw: Option<String>,
+    /// Where `raw` begins in its log, in bytes; only of what is quoted from a log.
+    pub log_offset: Option<u64>,
+    /// The rules of the classifier that `raw` matches, the deciding one first; only of what is quoted from a log or a backend.
+    pub rule_ids: Vec<String>,
     /// The finding that it supports.
     pub supports: CaseKind,
+}
+
+impl EvidenceLine {
+    /// Quotes the end of a machine-printed text that begins at `begins_at` in its log, and names the rules that it matches.
+    pub(crate) fn quote(&mut self, text: &str, begins_at: Option<u64>) {
+        let Some((cut, raw)) = words::tail(text) else {
+            return;
+        };
+        let said = classify(&FailureText {
+            text: raw,
+            exit_code: None,
+            backend: None,
+        });
+        // A byte that is no UTF-8 became three bytes of text; after one of them the offset is not known.
+        let is_exact = !text[..cut].contains(char::REPLACEMENT_CHARACTER);
+        self.log_offset = begins_at.filter(|_| is_exact).map(|at| at + cut as u64);
+        self.rule_ids = said.rule_ids;
+        self.raw = Some(raw.to_owned());
+    }
 }
 
 /// Row errors with like messages.
@@ -110,6 +136,23 @@ pub struct TierFinding {
     pub memory_peak_bytes: Option<u64>,
     /// The memory limit of each worker, in bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// How its duration divides.
+    pub phases: Phases,
+    /// What its workers used; `None` where nothing was measured.
+    pub usage: Option<UsageFacts>,
+}
+
+/// How the duration of a tier divides, in milliseconds. The parts add up to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phases {
+    /// For its rows, for room, for the end of a back-off or for a retry.
+    pub waiting_ms: u64,
+    /// From the hand-over of an attempt to its driver's first report.
+    pub starting_ms: u64,
+    /// From there to the last row.
+    pub running_ms: u64,
+    /// From the last row to the end: workers end, evidence is kept, the rows are counted.
+    pub finalising_ms: u64,
 }
 
 /// The stage that takes the time.

@@ -62,6 +62,8 @@ pub(crate) fn attempt(number: u32, exit: AttemptExit, deaths: Vec<WorkerDeath>) 
             worker_deaths: deaths,
             ..AttemptEvidence::default()
         }),
+        stages: None,
+        usage: None,
     }
 }
 

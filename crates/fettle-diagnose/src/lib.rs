@@ -16,6 +16,7 @@ pub mod finding;
 pub mod fingerprint;
 #[cfg(test)]
 mod fixture;
+mod phases;
 pub mod remedy;
 mod scope;
 mod signals;
@@ -32,9 +33,11 @@ pub use diagnose::diagnose;
 pub use engine::memory::sizing_input;
 pub use facts::{
     AttemptFacts, BatchFacts, CancelFacts, ErrorCount, JobFacts, RowErrorFacts, TierFacts,
-    WaitFacts, WaitReason,
+    UsageFacts, WaitFacts, WaitReason,
 };
-pub use finding::{Bottleneck, Diagnosis, ErrorGroup, EvidenceLine, TierFinding, Verdict};
+pub use finding::{
+    Bottleneck, Diagnosis, ErrorGroup, EvidenceLine, Phases, TierFinding, Verdict,
+};
 pub use fingerprint::fingerprint;
 pub use remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides, RetryMode};
 pub use sizing::{MemoryGrant, NextMemory, SizingInput, first_memory, next_memory};

@@ -3,6 +3,7 @@
 //! Owns the rule that evidence belongs to its actor: an engine only sees an attempt together with its job and tier. It must not judge
 //! the evidence itself.
 
+use fettle_model::evidence::LogEvidence;
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptStatus, InfraEvent, InfraEventType, UnixMillis,
     WorkStatus, WorkerDeath,
@@ -11,7 +12,6 @@ use fettle_model::{
 use crate::case::{Case, CaseKind, Standing};
 use crate::facts::{AttemptFacts, BatchFacts, JobFacts, TierFacts};
 use crate::finding::EvidenceLine;
-use crate::words;
 
 /// A job in its tier.
 #[derive(Clone, Copy)]
@@ -84,6 +84,8 @@ impl JobScope<'_> {
             what,
             source: source.to_owned(),
             raw: None,
+            log_offset: None,
+            rule_ids: Vec::new(),
             supports,
         }
     }
@@ -188,6 +190,16 @@ impl<'a> AttemptScope<'a> {
         line
     }
 
+    /// The last lines of the driver as a fact.
+    pub(crate) fn driver_log_line(&self, supports: CaseKind) -> Option<EvidenceLine> {
+        let evidence = self.evidence()?;
+        let what = "the last lines of the driver".to_owned();
+        let mut line = self.line(supports, "driver's standard error", what);
+        let begins_at = tail_offset(evidence.driver_log.as_ref());
+        line.quote(&evidence.driver_log_tail, begins_at);
+        line.raw.is_some().then_some(line)
+    }
+
     /// An event that befell this attempt.
     pub(crate) fn event(
         &self,
@@ -211,7 +223,7 @@ impl<'a> AttemptScope<'a> {
         let shown = messages[newest..].iter().map(|message| {
             let what = "the backend said of the attempt".to_owned();
             let mut line = self.line(supports, "backend message", what);
-            line.raw = words::tail(message);
+            line.quote(message, None);
             line
         });
         shown.collect()
@@ -230,6 +242,21 @@ impl<'a> AttemptScope<'a> {
             .take_while(same)
             .count()
     }
+}
+
+/// Where the kept last lines of a log begin in its file, in bytes.
+pub(crate) fn tail_offset(log: Option<&LogEvidence>) -> Option<u64> {
+    log.map(|log| log.tail_offset)
+}
+
+/// Where a line stands in a log's file, in bytes: among its last lines, or in what else was kept of it.
+pub(crate) fn line_offset(line: &str, tail: &str, log: Option<&LogEvidence>) -> Option<u64> {
+    let log = log?;
+    let pieces = [&log.first_error, &log.last_error].map(Option::as_ref);
+    let pieces = pieces.into_iter().flatten();
+    let pieces = pieces.map(|piece| (piece.offset, piece.text.as_str()));
+    let mut kept = pieces.chain([(log.tail_offset, tail)]);
+    kept.find_map(|(begins_at, text)| Some(begins_at + text.find(line)? as u64))
 }
 
 /// How recorded reasons begin; a case that says the same in its own words would repeat it. Another opening is merely kept.

@@ -40,11 +40,13 @@ pub(crate) fn count(number: u64, one: &str) -> String {
     }
 }
 
-/// The end of a text, at most `RAW_CHARS_MAX` characters; `None` when there is nothing in it.
-pub(crate) fn tail(text: &str) -> Option<String> {
-    let text = text.trim();
-    let over = text.chars().count().saturating_sub(RAW_CHARS_MAX);
-    (!text.is_empty()).then(|| text.chars().skip(over).collect())
+/// The end of a text, at most `RAW_CHARS_MAX` characters, and where it begins in the text, in bytes; `None` when there is nothing in it.
+pub(crate) fn tail(text: &str) -> Option<(usize, &str)> {
+    let body = text.trim_end();
+    let trimmed = body.trim_start();
+    let over = trimmed.chars().count().saturating_sub(RAW_CHARS_MAX);
+    let (cut, _) = trimmed.char_indices().nth(over)?;
+    Some((body.len() - trimmed.len() + cut, &trimmed[cut..]))
 }
 
 /// The sentence without a full stop at its end, so that it can be continued.
@@ -70,9 +72,11 @@ mod tests {
     #[test]
     fn a_long_text_keeps_its_end() {
         let text = format!("{}end", "x".repeat(RAW_CHARS_MAX));
-        let kept = tail(&text).unwrap();
+        let (at, kept) = tail(&text).unwrap();
+        assert_eq!(at, 3);
         assert_eq!(kept.chars().count(), RAW_CHARS_MAX);
         assert!(kept.ends_with("end"));
         assert_eq!(tail(" \n "), None);
+        assert_eq!(tail("\n é \n"), Some((2, "é")));
     }
 }

@@ -257,12 +257,171 @@ pub struct AttemptEvidence {
     pub profile: Option<AttemptProfile>,
 }
 
+impl AttemptEvidence {
+    /// Takes over from what was kept `earlier` all that is not known here, so that no later report undoes one before it.
+    pub fn absorb(&mut self, earlier: Self) {
+        // Each field by name: a new one must say how it is kept.
+        let Self {
+            driver_exit,
+            node,
+            worker_deaths,
+            worker_deaths_dropped,
+            memory,
+            attempt_memory,
+            driver_log_tail,
+            driver_log,
+            backend_messages,
+            version,
+            worker_version,
+            node_facts,
+            env_keys,
+            usage,
+            profile,
+        } = earlier;
+        self.absorb_deaths(worker_deaths, worker_deaths_dropped);
+        self.driver_exit = self.driver_exit.or(driver_exit);
+        keep(&mut self.node, node);
+        keep(&mut self.memory, memory);
+        keep(&mut self.attempt_memory, attempt_memory);
+        if self.driver_log_tail.is_empty() {
+            self.driver_log_tail = driver_log_tail;
+            self.driver_log = driver_log;
+        }
+        let new = std::mem::replace(&mut self.backend_messages, backend_messages);
+        for message in new {
+            if !self.backend_messages.contains(&message) {
+                self.backend_messages.push(message);
+            }
+        }
+        keep(&mut self.version, version);
+        keep(&mut self.worker_version, worker_version);
+        keep(&mut self.node_facts, node_facts);
+        if self.env_keys.is_empty() {
+            self.env_keys = env_keys;
+        }
+        keep(&mut self.usage, usage);
+        keep(&mut self.profile, profile);
+    }
+
+    fn absorb_deaths(&mut self, earlier: Vec<WorkerDeath>, dropped: u64) {
+        let total_of = |kept: usize, dropped: u64| dropped.saturating_add(kept as u64);
+        let told = total_of(self.worker_deaths.len(), self.worker_deaths_dropped);
+        let told = told.max(total_of(earlier.len(), dropped));
+        let mut deaths = earlier;
+        for death in std::mem::take(&mut self.worker_deaths) {
+            if !deaths.iter().any(|known| known.is_same(&death)) {
+                deaths.push(death);
+            }
+        }
+        deaths.sort_by_key(|death| death.at);
+        let total = told.max(deaths.len() as u64);
+        // The first ones show what went wrong first, the last ones how it ended.
+        if let Some(over) = deaths.len().checked_sub(WORKER_DEATHS_KEPT_MAX) {
+            deaths.drain(WORKER_DEATHS_KEPT_MAX / 2..WORKER_DEATHS_KEPT_MAX / 2 + over);
+        }
+        self.worker_deaths_dropped = total - deaths.len() as u64;
+        self.worker_deaths = deaths;
+    }
+}
+
+impl WorkerDeath {
+    /// Whether both tell of the same end.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.worker, self.pid, self.at) == (other.worker, other.pid, other.at)
+    }
+}
+
+fn keep<T>(known: &mut Option<T>, earlier: Option<T>) {
+    if known.is_none() {
+        *known = earlier;
+    }
+}
+
 /// Worker deaths kept per attempt: enough for a pattern, little enough to store.
 pub const WORKER_DEATHS_KEPT_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn death(worker: u32) -> WorkerDeath {
+        WorkerDeath {
+            worker,
+            pid: worker + 100,
+            exit: ProcessExit::default(),
+            at: UnixMillis(i64::from(worker)),
+            started_at: UnixMillis(0),
+            memory: MemoryEvidence {
+                enforcement: MemoryEnforcement::None,
+                limit_bytes: None,
+                peak_bytes: None,
+                oom_kills: None,
+                limit_hits: None,
+                curve: vec![],
+            },
+            in_flight: vec![],
+            last_finished_row: None,
+            ready: true,
+            cpu_ms: None,
+            cpu_ms_since_row: None,
+            io_bytes: None,
+            io_bytes_since_row: None,
+            last_finished_at: None,
+            rows_finished: 0,
+            log_tail: String::new(),
+            log: None,
+            kernel_lines: vec![],
+            killed_by_driver: None,
+            stuck: None,
+        }
+    }
+
+    #[test]
+    fn a_later_report_takes_nothing_away() {
+        let earlier = AttemptEvidence {
+            node: Some("n".into()),
+            worker_deaths: vec![death(1)],
+            driver_log_tail: "said".into(),
+            backend_messages: vec!["first".into()],
+            version: Some("1".into()),
+            ..Default::default()
+        };
+        let mut later = AttemptEvidence {
+            worker_deaths: vec![death(1), death(2)],
+            backend_messages: vec!["second".into()],
+            version: Some("2".into()),
+            ..Default::default()
+        };
+        later.absorb(earlier);
+        assert_eq!(later.worker_deaths, [death(1), death(2)]);
+        assert_eq!(
+            (later.node.as_deref(), later.version.as_deref()),
+            (Some("n"), Some("2"))
+        );
+        assert_eq!(later.driver_log_tail, "said");
+        assert_eq!(later.backend_messages, ["first", "second"]);
+        let once = later.clone();
+        later.absorb(once.clone());
+        assert_eq!(later, once, "a second run changes nothing");
+    }
+
+    #[test]
+    fn too_many_deaths_keep_their_ends_and_their_number() {
+        let mut later = AttemptEvidence {
+            worker_deaths: (50..114).map(death).collect(),
+            worker_deaths_dropped: 50,
+            ..Default::default()
+        };
+        later.absorb(AttemptEvidence {
+            worker_deaths: (0..64).map(death).collect(),
+            ..Default::default()
+        });
+        let kept = &later.worker_deaths;
+        assert_eq!(kept.len(), WORKER_DEATHS_KEPT_MAX);
+        assert_eq!((kept[0].worker, kept[63].worker), (0, 113));
+        assert_eq!(later.worker_deaths_dropped, 50);
+    }
 
     #[test]
     fn evidence_of_an_earlier_version_is_read_with_what_it_lacks_left_open() {

@@ -331,14 +331,15 @@ pub trait Store: EventLog + Send + Sync {
         batch: &BatchId,
         query: &RowErrorQuery,
     ) -> Result<(Vec<StoredRowError>, u64), StoreError>;
-    /// Keeps an attempt's evidence (replacing what was there) and, where given, its stage timings.
+    /// Adds evidence to what is kept of an attempt (`AttemptEvidence::absorb`) and, where given, replaces its stage timings. Returns
+    /// all that is kept of it now.
     async fn put_evidence(
         &self,
         batch: &BatchId,
         attempt: &AttemptId,
         evidence: &AttemptEvidence,
         stages: Option<&StageTimings>,
-    ) -> Result<(), StoreError>;
+    ) -> Result<AttemptEvidence, StoreError>;
     /// Evidence and stage timings of a batch's attempts.
     async fn evidence(
         &self,

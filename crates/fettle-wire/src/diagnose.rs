@@ -72,16 +72,52 @@ pub struct TierDiagnosis {
     pub duration_seconds: Option<f64>,
     /// What its first job was, or will be, submitted with.
     pub submission_params: Option<SubmissionParams>,
+    /// How that divides.
+    #[serde(default)]
+    pub phases: TierPhases,
     /// Requested and used.
     pub resources: TierResources,
     /// Busy time by stage.
     pub stage_history: Vec<BatchStageTiming>,
+    /// How each stage spent the workers' time.
+    #[serde(default)]
+    pub stages: Vec<StageShare>,
     /// The stage that takes the time.
     pub bottleneck: Option<BottleneckInfo>,
     /// When something last moved.
     pub last_activity_at: Option<Timestamp>,
     /// Its jobs.
     pub jobs: Vec<JobDiagnosis>,
+}
+
+/// How the duration of a tier divides. The parts add up to it; of jobs side by side the one that is further counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TierPhases {
+    /// For its rows, for room, for the end of a back-off or for a retry.
+    pub waiting_seconds: f64,
+    /// From the hand-over of an attempt to its driver's first report.
+    pub starting_seconds: f64,
+    /// From there to the last row.
+    pub running_seconds: f64,
+    /// From the last row to the end: workers end, evidence is kept, the rows are counted.
+    pub finalising_seconds: f64,
+}
+
+/// How one stage spent the workers' time, all attempts and workers together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageShare {
+    /// `loading`, `processing` or `writing`.
+    pub name: String,
+    /// Its share of all busy time, from 0 to 1.
+    pub share: f64,
+    /// Time spent working.
+    pub busy_seconds: f64,
+    /// Time spent waiting for the stage before or after.
+    pub wait_seconds: f64,
+    /// Rows that went through.
+    pub rows: u64,
+    /// Bytes that went through.
+    pub bytes: u64,
 }
 
 /// What a tier asked for and what it used.
@@ -113,6 +149,18 @@ pub struct UsedResources {
     pub memory_limit_bytes: Option<u64>,
     /// Peak by limit.
     pub memory_share: Option<f64>,
+    /// CPU time of all workers and attempts.
+    #[serde(default)]
+    pub cpu_seconds: Option<f64>,
+    /// Cores that an attempt kept busy on average, to be compared with `requested.num_cpus`.
+    #[serde(default)]
+    pub num_cpus: Option<f64>,
+    /// GPUs that were kept busy; none, because their use is not measured.
+    #[serde(default)]
+    pub num_gpus: Option<f64>,
+    /// Bytes read and written by any means, files and network, all workers and attempts.
+    #[serde(default)]
+    pub io_bytes: Option<u64>,
 }
 
 /// The stage that takes the time.
@@ -216,6 +264,12 @@ pub struct EvidenceLine {
     pub source: String,
     /// What was read, as it was read.
     pub raw: Option<String>,
+    /// Where `raw` begins in its log, in bytes; only of what is quoted from a log.
+    #[serde(default)]
+    pub log_offset: Option<u64>,
+    /// The rules of `fettle classify` that `raw` matches, the deciding one first.
+    #[serde(default)]
+    pub rule_ids: Vec<String>,
     /// The finding that it supports.
     pub supports: String,
 }

@@ -165,6 +165,8 @@ fn evidence(line: &Line) -> EvidenceLine {
         what: line.what.clone(),
         source: line.source.clone(),
         raw: line.raw.clone(),
+        log_offset: line.log_offset,
+        rule_ids: line.rule_ids.clone(),
         supports: line.supports.as_str().to_owned(),
     }
 }

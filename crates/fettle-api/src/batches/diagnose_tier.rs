@@ -1,12 +1,13 @@
 //! One tier of a diagnosis: times, what was asked for and used, jobs, attempts and the ends of their workers.
 
 use fettle_core::{Job, Tier};
-use fettle_diagnose::AttemptFacts;
-use fettle_model::WorkerDeath;
+use fettle_diagnose::{AttemptFacts, TierFinding};
+use fettle_model::{Stage, StageTimings, WorkerDeath};
 use fettle_wire::diagnose::{
-    AttemptDiagnosis, BottleneckInfo, JobDiagnosis, RequestedResources, TierDiagnosis,
-    TierResources, UsedResources,
+    AttemptDiagnosis, BottleneckInfo, JobDiagnosis, RequestedResources, StageShare, TierDiagnosis,
+    TierPhases, TierResources, UsedResources,
 };
+use fettle_wire::tier::SubmissionParams;
 use fettle_wire::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -23,9 +24,8 @@ pub(super) fn per_tier(tier: &Tier, insight: &Insight) -> TierDiagnosis {
         .find(|finding| finding.tier_num == tier.num);
     let over = ended(tier.status, tier.ended_at);
     let until = over.unwrap_or(insight.facts.now);
-    let last = tier.jobs.first().map(submission_params);
-    let peak = finding.and_then(|finding| finding.memory_peak_bytes);
-    let limit = finding.and_then(|finding| finding.memory_limit_bytes);
+    let requested = tier.jobs.first().map(submission_params);
+    let stages = insight.stages(Some(tier.num));
     TierDiagnosis {
         tier_num: tier.num,
         status: tier.status.as_str().to_owned(),
@@ -34,23 +34,18 @@ pub(super) fn per_tier(tier: &Tier, insight: &Insight) -> TierDiagnosis {
         duration_seconds: tier
             .started_at
             .map(|from| until.since(from) as f64 / 1000.0),
+        phases: finding.map(phases).unwrap_or_default(),
         resources: TierResources {
-            requested: last.as_ref().map(|params| RequestedResources {
+            requested: requested.as_ref().map(|params| RequestedResources {
                 num_cpus: params.num_cpus,
                 num_gpus: params.num_gpus,
                 memory_bytes: params.memory_bytes,
             }),
-            used: UsedResources {
-                memory_peak_bytes: peak,
-                memory_limit_bytes: limit,
-                memory_share: peak
-                    .zip(limit)
-                    .filter(|(_, limit)| *limit > 0)
-                    .map(|(peak, limit)| peak as f64 / limit as f64),
-            },
+            used: finding.map(|found| used(found, requested.as_ref())).unwrap_or_default(),
         },
-        submission_params: last,
-        stage_history: progress::stage_history(&insight.stages(Some(tier.num))),
+        submission_params: requested,
+        stage_history: progress::stage_history(&stages),
+        stages: shares(&stages),
         bottleneck: finding
             .and_then(|finding| finding.bottleneck.as_ref())
             .map(|found| BottleneckInfo {
@@ -70,6 +65,55 @@ pub(super) fn per_tier(tier: &Tier, insight: &Insight) -> TierDiagnosis {
             .map(|job| job_diagnosis(job, insight))
             .collect(),
     }
+}
+
+fn phases(finding: &TierFinding) -> TierPhases {
+    let seconds = |ms: u64| ms as f64 / 1000.0;
+    TierPhases {
+        waiting_seconds: seconds(finding.phases.waiting_ms),
+        starting_seconds: seconds(finding.phases.starting_ms),
+        running_seconds: seconds(finding.phases.running_ms),
+        finalising_seconds: seconds(finding.phases.finalising_ms),
+    }
+}
+
+fn used(finding: &TierFinding, requested: Option<&SubmissionParams>) -> UsedResources {
+    let (peak, limit) = (finding.memory_peak_bytes, finding.memory_limit_bytes);
+    let cores = finding.usage.and_then(|usage| usage.cores_per_worker());
+    // As many workers run at once as cores were asked for, and at least one.
+    let workers = requested.map(|params| params.num_cpus.ceil().max(1.0));
+    UsedResources {
+        memory_peak_bytes: peak,
+        memory_limit_bytes: limit,
+        memory_share: peak
+            .zip(limit)
+            .filter(|(_, limit)| *limit > 0)
+            .map(|(peak, limit)| peak as f64 / limit as f64),
+        cpu_seconds: finding.usage.map(|usage| usage.cpu_ms as f64 / 1000.0),
+        num_cpus: cores.zip(workers).map(|(cores, workers)| cores * workers),
+        num_gpus: None,
+        io_bytes: finding.usage.map(|usage| usage.io_bytes),
+    }
+}
+
+fn shares(stages: &StageTimings) -> Vec<StageShare> {
+    let busy = |stage: Stage| stages.get(stage).busy_ms;
+    let all: u64 = Stage::ALL.into_iter().map(busy).sum();
+    let share = |stage: Stage| {
+        let timing = stages.get(stage);
+        StageShare {
+            name: stage.as_str().to_owned(),
+            share: timing.busy_ms as f64 / all.max(1) as f64,
+            busy_seconds: timing.busy_ms as f64 / 1000.0,
+            wait_seconds: timing.wait_ms as f64 / 1000.0,
+            rows: timing.rows,
+            bytes: timing.bytes,
+        }
+    };
+    if all == 0 {
+        return Vec::new();
+    }
+    Stage::ALL.into_iter().map(share).collect()
 }
 
 fn job_diagnosis(job: &Job, insight: &Insight) -> JobDiagnosis {

@@ -90,6 +90,8 @@ fn line(facts: &BatchFacts, at: fettle_model::UnixMillis) -> EvidenceLine {
             .map_or("batch status", |_| "recorded request")
             .to_owned(),
         raw: recorded.and_then(|cancel| cancel.reason.clone()),
+        log_offset: None,
+        rule_ids: Vec::new(),
         supports: CaseKind::Canceled,
     }
 }

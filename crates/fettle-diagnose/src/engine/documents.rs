@@ -166,14 +166,16 @@ fn reason(tier: &TierFacts, failed: u64, groups: &[&ErrorGroup]) -> String {
 }
 
 fn evidence(tier: &TierFacts, failed: u64, groups: &[&ErrorGroup]) -> Vec<EvidenceLine> {
-    let line = |at, what, source: &str, raw| EvidenceLine {
+    let line = |at, what, source: &str| EvidenceLine {
         at,
         tier_num: Some(tier.tier_num),
         attempt: None,
         worker: None,
         what,
         source: source.to_owned(),
-        raw,
+        raw: None,
+        log_offset: None,
+        rule_ids: Vec::new(),
         supports: CaseKind::DocumentErrors,
     };
     let processed: u64 = tier.jobs.iter().map(|job| job.counts.processed).sum();
@@ -187,10 +189,11 @@ fn evidence(tier: &TierFacts, failed: u64, groups: &[&ErrorGroup]) -> Vec<Eviden
             group.stage.as_str(),
             group.component
         );
-        let raw = words::tail(&group.example.message);
-        line(Some(group.example.at), what, "row errors", raw)
+        let mut line = line(Some(group.example.at), what, "row errors");
+        line.quote(&group.example.message, None);
+        line
     });
-    [line(tier.ended_at, what, "row accounting", None)]
+    [line(tier.ended_at, what, "row accounting")]
         .into_iter()
         .chain(told)
         .collect()

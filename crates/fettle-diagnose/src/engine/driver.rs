@@ -79,18 +79,6 @@ fn retry(scope: &AttemptScope<'_>, reason: &str, confidence: f64) -> RemedyActio
     }
 }
 
-/// The last lines of the driver as a fact.
-fn log_line(scope: &AttemptScope<'_>, kind: CaseKind) -> Option<crate::finding::EvidenceLine> {
-    let raw = words::tail(&scope.evidence()?.driver_log_tail)?;
-    let mut line = scope.line(
-        kind,
-        "driver's standard error",
-        "the last lines of the driver".to_owned(),
-    );
-    line.raw = Some(raw);
-    Some(line)
-}
-
 fn silent_end(scope: &AttemptScope<'_>) -> Case {
     let evidence = scope.evidence();
     let exit = evidence.and_then(|evidence| evidence.driver_exit);
@@ -110,7 +98,7 @@ fn silent_end(scope: &AttemptScope<'_>) -> Case {
     line.raw = Some(how.clone());
     case.evidence = [line]
         .into_iter()
-        .chain(log_line(scope, case.kind))
+        .chain(scope.driver_log_line(case.kind))
         .collect();
     let raw = format!("driver: {how}");
     case.events = vec![scope.event(InfraEventType::Unknown, scope.ended_at(), raw)];
@@ -227,7 +215,7 @@ fn failed(scope: &AttemptScope<'_>) -> Case {
     line.raw = told.map(str::to_owned);
     case.evidence = [line]
         .into_iter()
-        .chain(log_line(scope, case.kind))
+        .chain(scope.driver_log_line(case.kind))
         .collect();
     case.events = vec![scope.event(
         InfraEventType::Unknown,

@@ -9,7 +9,7 @@ use crate::engine::log_text;
 use crate::facts::BatchFacts;
 use crate::finding::EvidenceLine;
 use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides};
-use crate::scope::{AttemptScope, attempts};
+use crate::scope::{AttemptScope, attempts, tail_offset};
 use crate::{signals, words};
 
 /// The driver says so itself; only a counted out-of-memory kill during loading is a stronger word.
@@ -103,9 +103,6 @@ fn evidence(scope: &AttemptScope<'_>, kind: CaseKind) -> Vec<EvidenceLine> {
         .clone()
         .filter(|_| scope.is_decisive);
     let mut lines = vec![first];
-    let Some(evidence) = scope.evidence() else {
-        return lines;
-    };
     if let Some(death) = unready(scope).first() {
         let what = format!(
             "worker {} ended with {} before it was ready",
@@ -113,18 +110,10 @@ fn evidence(scope: &AttemptScope<'_>, kind: CaseKind) -> Vec<EvidenceLine> {
             death.exit.describe()
         );
         let mut line = scope.death_line(death, kind, "worker's standard error", what);
-        line.raw = words::tail(&death.log_tail);
+        line.quote(&death.log_tail, tail_offset(death.log.as_ref()));
         lines.push(line);
     }
-    if let Some(tail) = words::tail(&evidence.driver_log_tail) {
-        let mut line = scope.line(
-            kind,
-            "driver's standard error",
-            "the last lines of the driver".to_owned(),
-        );
-        line.raw = Some(tail);
-        lines.push(line);
-    }
+    lines.extend(scope.driver_log_line(kind));
     lines
 }
 

@@ -10,7 +10,7 @@ use fettle_model::{FailureCategory, InfraEventType, ProcessExit, WorkerDeath};
 use crate::case::{Case, CaseKind};
 use crate::classify::{FailureText, RuleSet, TextVerdict};
 use crate::fingerprint::fingerprint;
-use crate::scope::AttemptScope;
+use crate::scope::{AttemptScope, line_offset};
 use crate::{signals, words};
 
 /// A verdict from here on names the cause: on the corpus nine of ten from 0.7 to 0.8 are right, nearly all above (docs/failures.md).
@@ -58,6 +58,8 @@ pub(crate) fn join_workers(case: &mut Case, scope: &AttemptScope<'_>, deaths: &[
     let first = named.by[0];
     let mut line = scope.death_line(first, case.kind, "worker's standard error", what);
     line.raw = Some(named.line.clone());
+    line.log_offset = line_offset(&named.line, &first.log_tail, first.log.as_ref());
+    line.rule_ids = named.verdict.rule_ids.clone();
     case.evidence.insert(0, line);
     if let Some(event) = event_of(case, &named.verdict) {
         case.events = named
@@ -103,6 +105,8 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
     let what = told(&format!("the {source}"), case, &verdict);
     let mut line = scope.line(case.kind, source, what);
     line.raw = Some(root.clone());
+    line.log_offset = line_offset(&root, &evidence.driver_log_tail, evidence.driver_log.as_ref());
+    line.rule_ids = verdict.rule_ids.clone();
     case.evidence.insert(0, line);
     if let Some(event) = event_of(case, &verdict) {
         case.events = vec![scope.event(event, scope.ended_at(), root)];

@@ -10,7 +10,7 @@ use crate::engine::log_text;
 use crate::engine::memory::judge;
 use crate::facts::BatchFacts;
 use crate::remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides};
-use crate::scope::{AttemptScope, attempts};
+use crate::scope::{AttemptScope, attempts, tail_offset};
 use crate::{signals, words};
 
 /// Deaths that are told line by line.
@@ -205,7 +205,8 @@ fn line(
         death.worker, death.pid
     );
     let mut line = scope.death_line(death, kind, "process exit", what);
-    line.raw = words::tail(&death.log_tail).or(Some(exit));
+    line.raw = Some(exit);
+    line.quote(&death.log_tail, tail_offset(death.log.as_ref()));
     line
 }
 

@@ -164,5 +164,7 @@ fn attempt_facts((attempt, number): (&Attempt, u32)) -> AttemptFacts {
             worker_deaths: attempt.deaths.clone(),
             ..AttemptEvidence::default()
         }),
+        stages: None,
+        usage: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use fettle_model::{AttemptEvidence, AttemptId, BatchId, StageTimings};
 use fettle_ports::StoreError;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::batches::locate;
 use super::codec::{corrupt, decode, encode};
@@ -11,10 +11,10 @@ use super::failure::Failure;
 /// The kind in error messages.
 const KIND: &str = "evidence";
 
-/// Evidence in its stored form, made outside the writer thread.
+/// Evidence on its way to the writer thread.
 pub(super) struct EvidenceRow {
     attempt: AttemptId,
-    body: String,
+    evidence: AttemptEvidence,
     stages: Option<String>,
 }
 
@@ -27,7 +27,7 @@ impl EvidenceRow {
     ) -> Result<Self, StoreError> {
         Ok(Self {
             attempt: attempt.clone(),
-            body: encode(KIND, attempt.as_str(), evidence)?,
+            evidence: evidence.clone(),
             stages: stages
                 .map(|stages| encode(KIND, attempt.as_str(), stages))
                 .transpose()?,
@@ -35,21 +35,30 @@ impl EvidenceRow {
     }
 }
 
-/// Keeps an attempt's evidence, replacing what was there; stage timings stay where none are given.
-pub(super) fn put(db: &Connection, batch: &BatchId, row: &EvidenceRow) -> Result<(), Failure> {
+/// Adds evidence to what is kept of an attempt, and returns all of it; stage timings stay where none are given.
+pub(super) fn put(
+    db: &Connection,
+    batch: &BatchId,
+    row: &EvidenceRow,
+) -> Result<AttemptEvidence, Failure> {
     let located = locate(db, None, batch)?;
+    let attempt = row.attempt.as_str();
+    let mut evidence = row.evidence.clone();
+    let earlier: Option<String> = db
+        .prepare_cached("SELECT body FROM evidence WHERE batch_seq = ?1 AND attempt_id = ?2")?
+        .query_row(params![located.seq, attempt], |row| row.get(0))
+        .optional()?;
+    if let Some(earlier) = earlier {
+        evidence.absorb(decode(KIND, attempt, &earlier)?);
+    }
+    let body = encode(KIND, attempt, &evidence)?;
     db.prepare_cached(
         "INSERT INTO evidence (batch_seq, attempt_id, body, stages) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (batch_seq, attempt_id)
          DO UPDATE SET body = excluded.body, stages = COALESCE(excluded.stages, stages)",
     )?
-    .execute(params![
-        located.seq,
-        row.attempt.as_str(),
-        row.body,
-        row.stages
-    ])?;
-    Ok(())
+    .execute(params![located.seq, attempt, body, row.stages])?;
+    Ok(evidence)
 }
 
 /// Evidence of a batch's attempts, in the order in which it first came.

@@ -273,7 +273,7 @@ impl Store for SqliteStore {
         attempt: &AttemptId,
         evidence: &AttemptEvidence,
         stages: Option<&StageTimings>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<AttemptEvidence, StoreError> {
         let row = EvidenceRow::new(attempt, evidence, stages)?;
         let batch = batch.clone();
         self.write(move |db| evidence::put(db, &batch, &row)).await

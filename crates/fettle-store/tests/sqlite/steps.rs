@@ -283,7 +283,7 @@ async fn a_step_cannot_give_back_rows_of_another_batch() {
 }
 
 #[tokio::test]
-async fn evidence_is_replaced_and_stage_timings_stay_where_none_are_given() {
+async fn evidence_only_grows_and_stage_timings_stay_where_none_are_given() {
     let fixture = Fixture::new();
     fixture.submitted(1, 1).await;
     let attempt = |number| AttemptId::of(&job(1, 0), number);
@@ -309,10 +309,24 @@ async fn evidence_is_replaced_and_stage_timings_stay_where_none_are_given() {
         .put_evidence(&batch(1), &attempt(2), &new, None)
         .await
         .unwrap();
+    let tail = AttemptEvidence {
+        driver_log_tail: "said".to_owned(),
+        ..AttemptEvidence::default()
+    };
+    let all = fixture
+        .store
+        .put_evidence(&batch(1), &attempt(2), &tail, None)
+        .await
+        .unwrap();
+    let both = AttemptEvidence {
+        driver_log_tail: "said".to_owned(),
+        ..new
+    };
+    assert_eq!(all, both);
     let read = fixture.store.evidence(&batch(1)).await.unwrap();
     assert_eq!(
         read,
-        [(attempt(2), new, Some(stages)), (attempt(10), old, None)]
+        [(attempt(2), both, Some(stages)), (attempt(10), old, None)]
     );
     let nowhere = fixture
         .store

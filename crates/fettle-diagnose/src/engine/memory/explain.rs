@@ -9,8 +9,11 @@ use super::Judged;
 use super::judge::{OOM_CONFIDENCE_MIN, Proof};
 use crate::case::CaseKind;
 use crate::finding::EvidenceLine;
-use crate::scope::AttemptScope;
+use crate::scope::{AttemptScope, tail_offset};
 use crate::words;
+
+/// The source of what is quoted from a worker's log.
+const WORKER_LOG: &str = "worker's standard error";
 
 /// Where the kernel's counter was read.
 pub(super) fn counter_source(enforcement: MemoryEnforcement) -> &'static str {
@@ -53,9 +56,14 @@ pub(super) fn lines(
         peak(death),
         Some(("process exit", end(death), death.exit.describe())),
     ];
-    let line = |(source, what, raw)| {
+    let line = |(source, what, raw): Told| {
         let mut line = scope.death_line(death, kind, source, what);
-        line.raw = Some(raw);
+        if source == WORKER_LOG {
+            let at = death.log_tail.find(&raw).unwrap_or(0) as u64;
+            line.quote(&raw, tail_offset(death.log.as_ref()).map(|tail| tail + at));
+        } else {
+            line.raw = Some(raw);
+        }
         line
     };
     told.into_iter().flatten().map(line).collect()
@@ -73,7 +81,7 @@ fn proof(death: &WorkerDeath, proof: &Proof) -> Option<Told> {
             counter(&death.memory),
         )),
         Proof::AllocationRefused(refused) => Some((
-            "worker's standard error",
+            WORKER_LOG,
             format!("worker {worker} was refused memory that it asked for"),
             refused.line.clone(),
         )),
