@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 
 use fettle_core::{Attempt, Batch, Cancel, Job, JobState, Tier, Wait};
 use fettle_diagnose::{
-    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, JobFacts, RowErrorFacts, TierFacts,
-    UsageFacts, WaitFacts, WaitReason,
+    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, ErrorGroup, JobFacts, TierFacts, UsageFacts,
+    WaitFacts, WaitReason,
 };
 use fettle_model::report::Heartbeat;
 use fettle_model::{
-    AttemptEvidence, AttemptId, BatchId, BatchStatus, DocumentErrorClass, ErrorCategory,
-    NamespaceId, StageTimings, UnixMillis,
+    AttemptEvidence, AttemptId, BatchId, BatchStatus, NamespaceId, StageTimings, UnixMillis,
 };
-use fettle_ports::{RowErrorQuery, StoredRowError};
+use fettle_ports::StoredErrorGroup;
 
 use crate::control::Control;
 use crate::error::RequestError;
 
-/// Row errors that are read at a time, and the sample that a diagnosis groups by message; all of them are counted.
-const ROW_ERRORS_PAGE: u64 = 2_000;
+/// Groups of row errors that a diagnosis is told of, the largest; more kinds than this are read in the list of failed documents.
+const ERROR_GROUPS_SHOWN_MAX: u64 = 50;
 
 /// What is known of a batch's attempts beside their state.
 struct Known {
@@ -44,7 +43,7 @@ impl Control {
                 .collect(),
             live: self.live(id).into_iter().collect(),
         };
-        let (row_errors, error_counts) = self.row_errors(id).await?;
+        let errors = self.store().error_groups(id, ERROR_GROUPS_SHOWN_MAX).await?;
         let mut tiers = Vec::with_capacity(batch.tiers.len());
         for tier in &batch.tiers {
             tiers.push(self.tier(tier, &known).await?);
@@ -58,42 +57,10 @@ impl Control {
             ended_at: batch.ended_at,
             cancel: cancel(&batch),
             tiers,
-            row_errors,
-            error_counts,
+            error_groups: errors.groups.into_iter().map(error_group).collect(),
+            error_counts: errors.counts.into_iter().map(error_count).collect(),
             node_memory_bytes: Some(self.executor().capacity().memory_bytes),
         })
-    }
-
-    /// The first errors, and how many there are of each kind in all.
-    async fn row_errors(
-        &self,
-        id: &BatchId,
-    ) -> Result<(Vec<RowErrorFacts>, Vec<ErrorCount>), RequestError> {
-        let mut counts = BTreeMap::new();
-        let mut sample = Vec::new();
-        let mut query = RowErrorQuery {
-            limit: ROW_ERRORS_PAGE,
-            ..RowErrorQuery::default()
-        };
-        loop {
-            let (errors, total) = self.store().row_errors(id, &query).await?;
-            count(&errors, &mut counts);
-            query.offset += errors.len() as u64;
-            let is_last = errors.is_empty() || query.offset >= total;
-            if sample.is_empty() {
-                sample = errors.into_iter().map(row_error).collect();
-            }
-            if is_last {
-                break;
-            }
-        }
-        let count = |((tier_num, category, class), count)| ErrorCount {
-            tier_num,
-            category,
-            class,
-            count,
-        };
-        Ok((sample, counts.into_iter().map(count).collect()))
     }
 
     async fn tier(&self, tier: &Tier, known: &Known) -> Result<TierFacts, RequestError> {
@@ -130,7 +97,7 @@ fn draft(id: &BatchId, now: UnixMillis) -> BatchFacts {
         ended_at: None,
         cancel: None,
         tiers: Vec::new(),
-        row_errors: Vec::new(),
+        error_groups: Vec::new(),
         error_counts: Vec::new(),
         node_memory_bytes: None,
     }
@@ -243,21 +210,40 @@ fn waiting(job: &Job) -> Option<WaitFacts> {
     }
 }
 
-fn row_error(stored: StoredRowError) -> RowErrorFacts {
-    RowErrorFacts {
-        tier_num: stored.tier_num,
-        job_id: stored.job_id,
-        error: stored.error,
+fn error_group(stored: StoredErrorGroup) -> ErrorGroup {
+    let StoredErrorGroup {
+        tier_num,
+        job_id,
+        fingerprint,
+        count,
+        example,
+        source_ids,
+    } = stored;
+    ErrorGroup {
+        tier_num,
+        job_id,
+        category: example.category,
+        class: example.class,
+        stage: example.stage,
+        component: example.component.clone(),
+        fingerprint,
+        count,
+        example,
+        source_ids,
     }
 }
 
-/// Errors by tier, category and class.
-type Counts = BTreeMap<(u32, ErrorCategory, DocumentErrorClass), u64>;
-
-fn count(errors: &[StoredRowError], counts: &mut Counts) {
-    for stored in errors {
-        let error = &stored.error;
-        let kind = (stored.tier_num, error.category, error.class);
-        *counts.entry(kind).or_default() += 1;
+fn error_count(stored: fettle_ports::ErrorCount) -> ErrorCount {
+    let fettle_ports::ErrorCount {
+        tier_num,
+        category,
+        class,
+        count,
+    } = stored;
+    ErrorCount {
+        tier_num,
+        category,
+        class,
+        count,
     }
 }

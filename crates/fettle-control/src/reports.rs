@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use fettle_core::{Event, TimelineEntry, TimelineKind};
+use fettle_diagnose::fingerprint;
 use fettle_model::report::{
     DriverCommand, ExitReport, Heartbeat, HeartbeatAck, ROWS_PER_REPORT_MAX, RowReport, RowsAck,
     RowsReport,
@@ -11,7 +12,7 @@ use fettle_model::report::{
 use fettle_model::{
     AttemptEvidence, AttemptId, AttemptStatus, CollectionId, KillOrder, RowOutcome, WorkerDeath,
 };
-use fettle_ports::{Document, NamedVector, RowsCommit};
+use fettle_ports::{Document, FailedRow, NamedVector, RowsCommit};
 
 use crate::control::Control;
 use crate::error::ReportError;
@@ -210,7 +211,11 @@ fn sort(
         }
         let written = u32::try_from(row.documents.len()).unwrap_or(u32::MAX);
         outcomes.push((row.row, row.outcome, written));
-        errors.extend(row.error.map(|error| (error, row.collection_id.clone())));
+        errors.extend(row.error.map(|error| FailedRow {
+            fingerprint: fingerprint(&error.message),
+            error,
+            collection_id: row.collection_id.clone(),
+        }));
         let target = documents.entry(row.collection_id).or_default();
         for document in row.documents {
             target.push(decode(document)?);

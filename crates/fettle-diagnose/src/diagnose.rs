@@ -46,7 +46,7 @@ pub fn diagnose(facts: &BatchFacts) -> Diagnosis {
     Diagnosis {
         infrastructure_events: events,
         evidence,
-        error_groups: engine::documents::groups(facts),
+        error_groups: facts.error_groups.clone(),
         recommendations: recommendations(&cases, &verdict),
         recommended_actions: actions(facts, &cases),
         tiers: facts.tiers.iter().map(|one| tier(one, facts.now)).collect(),

@@ -5,8 +5,8 @@
 use fettle_model::history::MemoryProfile;
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus,
-    DocumentErrorClass, ErrorCategory, JobId, Resources, RowCounts, RowError, StageTimings,
-    SubmissionParams, UnixMillis, WorkStatus,
+    DocumentErrorClass, ErrorCategory, JobId, Resources, RowCounts, RowError, Stage,
+    StageTimings, SubmissionParams, UnixMillis, WorkStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +29,8 @@ pub struct BatchFacts {
     pub cancel: Option<CancelFacts>,
     /// Its tiers, in order.
     pub tiers: Vec<TierFacts>,
-    /// A sample of its row errors, oldest first.
-    pub row_errors: Vec<RowErrorFacts>,
+    /// Its row errors with like messages, the largest groups, the largest first.
+    pub error_groups: Vec<ErrorGroup>,
     /// All its row errors, counted.
     pub error_counts: Vec<ErrorCount>,
     /// The most memory that one attempt could be given on the node (all its workers together), in bytes; `None` when it is not known.
@@ -177,15 +177,29 @@ impl UsageFacts {
     }
 }
 
-/// A row error with where it belongs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowErrorFacts {
-    /// Its tier.
+/// Row errors of a job with like messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorGroup {
+    /// The tier.
     pub tier_num: u32,
-    /// Its job.
+    /// The job.
     pub job_id: JobId,
-    /// The error.
-    pub error: RowError,
+    /// Kind of error.
+    pub category: ErrorCategory,
+    /// Whether trying again can help.
+    pub class: DocumentErrorClass,
+    /// Where in the worker it happened.
+    pub stage: Stage,
+    /// The part of the extractor that failed.
+    pub component: String,
+    /// The message without what differs from row to row.
+    pub fingerprint: String,
+    /// How many there are.
+    pub count: u64,
+    /// The first of them.
+    pub example: RowError,
+    /// Objects or documents of the first few.
+    pub source_ids: Vec<String>,
 }
 
 /// How many row errors of one kind a tier has.

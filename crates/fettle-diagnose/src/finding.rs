@@ -3,14 +3,13 @@
 //! Owns the output's shape. It must not be sent to users as it is: the public JSON is made of it by the API.
 
 use fettle_model::{
-    AttemptId, DocumentErrorClass, ErrorCategory, FailureCategory, InfraEvent, RowCounts, RowError,
-    Stage, UnixMillis,
+    AttemptId, FailureCategory, InfraEvent, RowCounts, Stage, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, CaseKind};
 use crate::classify::{FailureText, classify};
-use crate::facts::UsageFacts;
+use crate::facts::{ErrorGroup, UsageFacts};
 use crate::remedy::RemedyAction;
 use crate::words;
 
@@ -94,29 +93,6 @@ impl EvidenceLine {
         self.rule_ids = said.rule_ids;
         self.raw = Some(raw.to_owned());
     }
-}
-
-/// Row errors with like messages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorGroup {
-    /// The tier.
-    pub tier_num: u32,
-    /// Kind of error.
-    pub category: ErrorCategory,
-    /// Whether trying again can help.
-    pub class: DocumentErrorClass,
-    /// Where in the worker it happened.
-    pub stage: Stage,
-    /// The part of the extractor that failed.
-    pub component: String,
-    /// The message without what differs from row to row.
-    pub fingerprint: String,
-    /// How many were seen.
-    pub count: u64,
-    /// Whether `count` is all there are; otherwise it is how many the sample holds.
-    pub is_exact: bool,
-    /// The first of them.
-    pub example: RowError,
 }
 
 /// What is to be said of one tier.

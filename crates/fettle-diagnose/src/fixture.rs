@@ -7,7 +7,8 @@ use fettle_model::{
     RowError, Stage, StageTimings, SubmissionParams, UnixMillis, WorkStatus, WorkerDeath,
 };
 
-use crate::facts::{AttemptFacts, BatchFacts, ErrorCount, JobFacts, RowErrorFacts, TierFacts};
+use crate::facts::{AttemptFacts, BatchFacts, ErrorCount, ErrorGroup, JobFacts, TierFacts};
+use crate::fingerprint::fingerprint;
 
 /// The limit of each worker.
 pub(crate) const LIMIT: u64 = 256 << 20;
@@ -101,7 +102,7 @@ pub(crate) fn failed(exit: AttemptExit, deaths: Vec<WorkerDeath>) -> BatchFacts 
             ended_at: Some(END),
             jobs: vec![job],
         }],
-        row_errors: vec![],
+        error_groups: vec![],
         error_counts: vec![],
         node_memory_bytes: Some(NODE),
     }
@@ -163,25 +164,30 @@ pub(crate) fn with_row_errors(class: DocumentErrorClass, messages: &[&str]) -> B
         failed: count,
         skipped: 0,
     };
-    facts.row_errors = messages
-        .iter()
-        .zip(0..)
-        .map(|(message, row)| RowErrorFacts {
-            tier_num: 0,
-            job_id: job_id(),
-            error: RowError {
-                row,
-                source_id: format!("obj_{row}"),
-                category: ErrorCategory::Network,
-                class,
-                stage: Stage::Loading,
-                message: (*message).to_owned(),
-                component: "text_extractor_v1".into(),
-                traceback: None,
-                at: END,
-            },
-        })
-        .collect();
+    let example = |message: &str, row| RowError {
+        row,
+        source_id: format!("obj_{row}"),
+        category: ErrorCategory::Network,
+        class,
+        stage: Stage::Loading,
+        message: message.to_owned(),
+        component: "text_extractor_v1".into(),
+        traceback: None,
+        at: END,
+    };
+    let group = |(message, row): (&&str, u32)| ErrorGroup {
+        tier_num: 0,
+        job_id: job_id(),
+        category: ErrorCategory::Network,
+        class,
+        stage: Stage::Loading,
+        component: "text_extractor_v1".into(),
+        fingerprint: fingerprint(message),
+        count: 1,
+        example: example(message, row),
+        source_ids: vec![format!("obj_{row}")],
+    };
+    facts.error_groups = messages.iter().zip(0..).map(group).collect();
     facts.error_counts = vec![ErrorCount {
         tier_num: 0,
         category: ErrorCategory::Network,

@@ -32,11 +32,11 @@ pub use classify::{
 pub use diagnose::diagnose;
 pub use engine::memory::sizing_input;
 pub use facts::{
-    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, JobFacts, RowErrorFacts, TierFacts,
+    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, ErrorGroup, JobFacts, TierFacts,
     UsageFacts, WaitFacts, WaitReason,
 };
 pub use finding::{
-    Bottleneck, Diagnosis, ErrorGroup, EvidenceLine, Phases, TierFinding, Verdict,
+    Bottleneck, Diagnosis, EvidenceLine, Phases, TierFinding, Verdict,
 };
 pub use fingerprint::fingerprint;
 pub use remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides, RetryMode};

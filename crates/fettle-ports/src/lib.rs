@@ -8,6 +8,7 @@ pub mod events;
 pub mod executor;
 pub mod index;
 pub mod records;
+pub mod row_errors;
 pub mod store;
 pub mod webhook;
 
@@ -28,8 +29,12 @@ pub use records::{
     ApiKeyRecord, BatchRecord, BlobRecord, BucketRecord, CollectionRecord, CollectionSource,
     NamespaceRecord, ObjectRecord, PluginRecord, Resource, ResourceKind, TaskRecord, UserKey,
 };
+pub use row_errors::{
+    ERROR_GROUPS_PER_JOB_MAX, ErrorCount, ErrorGroups, FINGERPRINT_OF_OTHERS, FailedRow,
+    RowErrorQuery, StoredErrorGroup, StoredRowError,
+};
 pub use store::{
-    BatchCommit, BatchFilter, EffectId, JobCounts, Page, PendingEffect, RowErrorQuery, RowsCommit,
-    Store, StoreError, StoreExt, StoredRowError,
+    BatchCommit, BatchFilter, EffectId, JobCounts, Page, PendingEffect, RowsCommit, Store,
+    StoreError, StoreExt,
 };
 pub use webhook::{Secret, WebhookChannel, WebhookRecord};

@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use fettle_core::{Batch, Effect, TimelineEntry};
 use fettle_model::{
-    AttemptEvidence, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, DocumentErrorClass,
-    JobId, NamespaceId, ObjectId, RowCounts, RowError, RowNumber, RowOutcome, StageTimings,
+    AttemptEvidence, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, JobId, NamespaceId,
+    ObjectId, RowCounts, RowNumber, RowOutcome, StageTimings,
 };
 use serde_json::Value;
 
 use crate::events::EventLog;
 use crate::records::{BatchRecord, ObjectRecord, Resource, ResourceKind};
+use crate::row_errors::{ErrorGroups, FailedRow, RowErrorQuery, StoredRowError};
 
 /// Records are read this many at a time where all are needed.
 const LIST_ALL_PAGE: u64 = 500;
@@ -112,8 +113,8 @@ pub struct RowsCommit {
     pub tier_num: u32,
     /// Row, outcome, documents written.
     pub outcomes: Vec<(RowNumber, RowOutcome, u32)>,
-    /// Errors of the failed rows, with the collection each was for.
-    pub errors: Vec<(RowError, CollectionId)>,
+    /// Errors of the failed rows.
+    pub errors: Vec<FailedRow>,
 }
 
 /// Row counts of a job, with documents.
@@ -123,38 +124,6 @@ pub struct JobCounts {
     pub rows: RowCounts,
     /// Documents written by rows with an outcome.
     pub documents: u64,
-}
-
-/// Which row errors to list.
-#[derive(Debug, Clone, Default)]
-pub struct RowErrorQuery {
-    /// Only this tier's.
-    pub tier_num: Option<u32>,
-    /// Only this collection's.
-    pub collection_id: Option<CollectionId>,
-    /// Only this job's.
-    pub job_id: Option<JobId>,
-    /// Only this class.
-    pub class: Option<DocumentErrorClass>,
-    /// Records to pass over.
-    pub offset: u64,
-    /// How many at most.
-    pub limit: u64,
-}
-
-/// A row error with where it belongs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredRowError {
-    /// The error.
-    pub error: RowError,
-    /// Its tier.
-    pub tier_num: u32,
-    /// Its job.
-    pub job_id: JobId,
-    /// The attempt that reported it.
-    pub attempt_id: AttemptId,
-    /// The collection that lacks the document.
-    pub collection_id: CollectionId,
 }
 
 /// Which batches to list.
@@ -331,6 +300,8 @@ pub trait Store: EventLog + Send + Sync {
         batch: &BatchId,
         query: &RowErrorQuery,
     ) -> Result<(Vec<StoredRowError>, u64), StoreError>;
+    /// A batch's row errors by what they have in common, the largest groups first, `limit` of them at most.
+    async fn error_groups(&self, batch: &BatchId, limit: u64) -> Result<ErrorGroups, StoreError>;
     /// Adds evidence to what is kept of an attempt (`AttemptEvidence::absorb`) and, where given, replaces its stage timings. Returns
     /// all that is kept of it now.
     async fn put_evidence(

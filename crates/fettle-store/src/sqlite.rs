@@ -7,6 +7,7 @@ mod batches;
 mod codec;
 mod connection;
 mod disk;
+mod error_groups;
 mod event_port;
 mod events;
 mod evidence;

@@ -291,8 +291,9 @@ pub struct ErrorGroup {
     pub fingerprint: String,
     /// How many.
     pub count: u64,
-    /// Whether `count` is all there are.
-    pub is_exact: bool,
+    /// The job.
+    #[serde(default)]
+    pub ray_job_id: String,
     /// The first message.
     pub example: String,
     /// Its document or object.

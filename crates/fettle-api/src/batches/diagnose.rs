@@ -180,7 +180,7 @@ fn error_group(group: &Group) -> ErrorGroup {
         component: group.component.clone(),
         fingerprint: group.fingerprint.clone(),
         count: group.count,
-        is_exact: group.is_exact,
+        ray_job_id: group.job_id.to_string(),
         example: group.example.message.clone(),
         example_document_id: group.example.source_id.clone(),
     }

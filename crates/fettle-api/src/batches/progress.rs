@@ -29,9 +29,10 @@ pub(super) fn of(run: &Batch, insight: &Insight, queue_position: Option<u64>) ->
     let rate = rate(run, insight);
     let first_error = insight
         .facts
-        .row_errors
-        .first()
-        .map(|first| first.error.message.clone());
+        .error_groups
+        .iter()
+        .min_by_key(|group| group.example.at)
+        .map(|first| first.example.message.clone());
     BatchProgress {
         percent: Some(percent(run, &tiers)),
         processed,

@@ -15,9 +15,6 @@ use serde_json::{Map, Value, json};
 use super::insight::{Insight, of_job, of_tier};
 use super::{audit, progress};
 
-/// Documents that are named with an error.
-const AFFECTED_SHOWN_MAX: usize = 10;
-
 /// A tier as it is shown.
 pub(super) fn tier(
     record: &BatchRecord,
@@ -292,31 +289,19 @@ fn errors(job: &Job, insight: Option<&Insight>) -> Vec<BatchErrorDetail> {
     let Some(insight) = insight else {
         return whole.into_iter().collect();
     };
-    let sample: Vec<_> = insight
-        .facts
-        .row_errors
+    let of_job = insight
+        .diagnosis
+        .error_groups
         .iter()
-        .filter(|error| error.job_id == job.id)
-        .collect();
-    let groups = insight.diagnosis.error_groups.iter().filter_map(|group| {
-        let like: Vec<String> = sample
-            .iter()
-            .filter(|error| {
-                error.error.component == group.component
-                    && fettle_diagnose::fingerprint(&error.error.message) == group.fingerprint
-            })
-            .map(|error| error.error.source_id.clone())
-            .take(AFFECTED_SHOWN_MAX)
-            .collect();
-        (!like.is_empty()).then(|| BatchErrorDetail {
-            error_type: group.category.as_str().to_owned(),
-            message: group.example.message.clone(),
-            component: Some(group.component.clone()),
-            stage: Some(group.stage.as_str().to_owned()),
-            affected_count: group.count,
-            affected_document_ids: like,
-            timestamp: Some(group.example.at.into()),
-        })
+        .filter(|group| group.job_id == job.id);
+    let groups = of_job.map(|group| BatchErrorDetail {
+        error_type: group.category.as_str().to_owned(),
+        message: group.example.message.clone(),
+        component: Some(group.component.clone()),
+        stage: Some(group.stage.as_str().to_owned()),
+        affected_count: group.count,
+        affected_document_ids: group.source_ids.clone(),
+        timestamp: Some(group.example.at.into()),
     });
     whole.into_iter().chain(groups).collect()
 }

@@ -225,9 +225,8 @@ fn failed_documents(printer: &Printer, diagnosis: &DiagnoseResponse) -> Result<(
         &text::plural(diagnosis.failed_document_count, "failed document"),
     )?;
     for group in &diagnosis.error_groups {
-        let at_least = if group.is_exact { "" } else { "at least " };
         printer.data(format_args!(
-            "  {at_least}{} × {} ({}), tier {}, {}: {}",
+            "  {} × {} ({}), tier {}, {}: {}",
             text::count(group.count),
             group.category,
             group.error_type,

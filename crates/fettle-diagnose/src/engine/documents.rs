@@ -8,87 +8,32 @@ use fettle_model::{BatchStatus, DocumentErrorClass, ErrorCategory, FailureCatego
 
 use crate::case::{Case, CaseKind, Standing};
 use crate::engine::memory;
-use crate::facts::{BatchFacts, RowErrorFacts, TierFacts};
-use crate::finding::{ErrorGroup, EvidenceLine};
-use crate::fingerprint::fingerprint;
+use crate::facts::{BatchFacts, ErrorGroup, TierFacts};
+use crate::finding::EvidenceLine;
 use crate::remedy::{RemedyAction, RemedyKind, RetryMode};
 use crate::scope::{AttemptScope, attempts};
 use crate::sizing::next_memory;
 use crate::words;
 
-/// Groups in the answer at most; more kinds of error than this are read in the list of failed documents.
-const GROUPS_MAX: usize = 50;
 /// Groups that are told in the evidence.
 const GROUPS_TOLD_MAX: usize = 5;
 
-/// Row errors with like messages, the most frequent first.
-pub(crate) fn groups(facts: &BatchFacts) -> Vec<ErrorGroup> {
-    let mut groups: BTreeMap<_, ErrorGroup> = BTreeMap::new();
-    for found in &facts.row_errors {
-        let error = &found.error;
-        let mark = fingerprint(&error.message);
-        let key = (
-            found.tier_num,
-            error.category,
-            error.class,
-            error.stage,
-            error.component.clone(),
-            mark.clone(),
-        );
-        groups
-            .entry(key)
-            .and_modify(|group| group.count += 1)
-            .or_insert_with(|| ErrorGroup {
-                tier_num: found.tier_num,
-                category: error.category,
-                class: error.class,
-                stage: error.stage,
-                component: error.component.clone(),
-                fingerprint: mark,
-                count: 1,
-                is_exact: is_whole(facts, found),
-                example: error.clone(),
-            });
-    }
-    let mut groups: Vec<ErrorGroup> = groups.into_values().collect();
-    // The sort is stable, so groups of one size stay in the order of their keys.
-    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
-    groups.truncate(GROUPS_MAX);
-    groups
-}
-
-/// Whether the sample holds every error of this one's kind, so that counting the sample counts all.
-fn is_whole(facts: &BatchFacts, one: &RowErrorFacts) -> bool {
-    let like = |tier, category, class| {
-        (tier, category, class) == (one.tier_num, one.error.category, one.error.class)
-    };
-    let sampled = facts
-        .row_errors
-        .iter()
-        .filter(|e| like(e.tier_num, e.error.category, e.error.class));
-    let counted = facts
-        .error_counts
-        .iter()
-        .filter(|c| like(c.tier_num, c.category, c.class));
-    counted.map(|c| c.count).sum::<u64>() == sampled.count() as u64
-}
-
 /// One case for each tier with failed rows.
 pub(crate) fn cases(facts: &BatchFacts) -> Vec<Case> {
-    let groups = groups(facts);
     facts
         .tiers
         .iter()
-        .filter_map(|tier| case(facts, tier, &groups))
+        .filter_map(|tier| case(facts, tier))
         .collect()
 }
 
-fn case(facts: &BatchFacts, tier: &TierFacts, groups: &[ErrorGroup]) -> Option<Case> {
+fn case(facts: &BatchFacts, tier: &TierFacts) -> Option<Case> {
     let failed: u64 = tier.jobs.iter().map(|job| job.counts.failed).sum();
     if failed == 0 {
         return None;
     }
-    let groups: Vec<&ErrorGroup> = groups
+    let groups: Vec<&ErrorGroup> = facts
+        .error_groups
         .iter()
         .filter(|g| g.tier_num == tier.tier_num)
         .collect();
@@ -152,13 +97,8 @@ fn reason(tier: &TierFacts, failed: u64, groups: &[&ErrorGroup]) -> String {
     let of = submitted.map_or(String::new(), |all| format!(" of {all}"));
     let most = groups.first().map_or(String::new(), |group| {
         format!(
-            " Most frequent ({} {}): {}.",
+            " Most frequent ({} of them): {}.",
             group.count,
-            if group.is_exact {
-                "in all"
-            } else {
-                "in the sample"
-            },
             words::clause(&group.example.message)
         )
     });
@@ -285,26 +225,6 @@ mod tests {
         };
         assert_eq!(found[0].actions[0].kind, retry);
         assert_eq!(cases(&facts), found, "a second run changes nothing");
-    }
-
-    #[test]
-    fn like_messages_are_one_group_and_a_sample_says_that_it_is_one() {
-        let mut facts = fixture::with_row_errors(
-            DocumentErrorClass::Permanent,
-            &["row 1: bad 7", "odd", "row 2: bad 8"],
-        );
-        let found = groups(&facts);
-        assert_eq!(found.len(), 2);
-        assert_eq!(
-            (
-                found[0].count,
-                found[0].is_exact,
-                found[0].fingerprint.as_str()
-            ),
-            (2, true, "row <n>: bad <n>")
-        );
-        facts.error_counts[0].count = 900;
-        assert!(!groups(&facts)[0].is_exact);
     }
 
     #[test]

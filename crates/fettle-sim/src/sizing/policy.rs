@@ -145,7 +145,7 @@ pub(super) fn facts(job: &Job, attempts: &[Attempt], limit: u64) -> BatchFacts {
             ended_at: None,
             jobs: vec![job_facts],
         }],
-        row_errors: vec![],
+        error_groups: vec![],
         error_counts: vec![],
         node_memory_bytes: Some(NODE_BYTES),
     }

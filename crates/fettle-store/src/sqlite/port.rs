@@ -7,8 +7,8 @@ use fettle_model::{
     StageTimings,
 };
 use fettle_ports::{
-    BatchCommit, BatchFilter, BatchRecord, EffectId, JobCounts, ObjectRecord, Page, PendingEffect,
-    ResourceKind, RowErrorQuery, RowsCommit, Store, StoreError, StoredRowError,
+    BatchCommit, BatchFilter, BatchRecord, EffectId, ErrorGroups, JobCounts, ObjectRecord, Page,
+    PendingEffect, ResourceKind, RowErrorQuery, RowsCommit, Store, StoreError, StoredRowError,
 };
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use super::objects::ObjectRow;
 use super::resources::ResourceRow;
 use super::rows::ReportRow;
 use super::steps::StepRow;
-use super::{SqliteStore, batches, evidence, listing, objects, resources, rows, steps};
+use super::{SqliteStore, batches, error_groups, evidence, listing, objects, resources, rows, steps};
 
 #[async_trait]
 impl Store for SqliteStore {
@@ -265,6 +265,12 @@ impl Store for SqliteStore {
     ) -> Result<(Vec<StoredRowError>, u64), StoreError> {
         let (batch, query) = (batch.clone(), query.clone());
         self.read(move |db| rows::errors(db, &batch, &query)).await
+    }
+
+    async fn error_groups(&self, batch: &BatchId, limit: u64) -> Result<ErrorGroups, StoreError> {
+        let batch = batch.clone();
+        self.read(move |db| error_groups::of_batch(db, &batch, limit))
+            .await
     }
 
     async fn put_evidence(

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use fettle_model::{BatchId, JobId, RowCounts, RowError, RowNumber, RowOutcome};
-use fettle_ports::{JobCounts, RowErrorQuery, RowsCommit, StoreError, StoredRowError};
+use fettle_model::{BatchId, JobId, RowCounts, RowNumber, RowOutcome};
+use fettle_ports::{FailedRow, JobCounts, RowErrorQuery, RowsCommit, StoreError, StoredRowError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::batches::locate;
 use super::codec::{FAILED, corrupt, decode, encode, from_sql, outcome_to_sql, to_sql};
+use super::error_groups::{self, Place};
 use super::failure::{Failure, not_found};
 use super::filter::Conditions;
 
@@ -21,7 +22,7 @@ impl ReportRow {
     /// Encodes a report.
     pub(super) fn new(report: RowsCommit) -> Result<Self, StoreError> {
         let encode_error =
-            |(error, _): &(RowError, _)| encode("row error", report.job_id.as_str(), error);
+            |row: &FailedRow| encode("row error", report.job_id.as_str(), &row.error);
         let error_bodies = report
             .errors
             .iter()
@@ -105,22 +106,27 @@ fn insert_errors(
     let report = &row.report;
     let mut insert = db.prepare_cached(
         "INSERT INTO row_errors
-            (batch_seq, tier_num, job_id, row_num, collection_id, class, attempt_id, body)
-         VALUES (:batch, :tier, :job, :row, :collection, :class, :attempt, :body)",
+            (batch_seq, tier_num, job_id, row_num, collection_id, class, attempt_id, body, group_key)
+         VALUES (:batch, :tier, :job, :row, :collection, :class, :attempt, :body, :group)",
     )?;
+    let place = Place {
+        batch: account.batch,
+        tier_num: report.tier_num,
+        job: report.job_id.as_str(),
+    };
     let with_bodies = report.errors.iter().zip(&row.error_bodies);
-    for ((error, collection), body) in
-        with_bodies.filter(|((error, _), _)| failed.contains(&error.row))
-    {
+    for (one, body) in with_bodies.filter(|(one, _)| failed.contains(&one.error.row)) {
+        let error = &one.error;
         insert.execute(named_params! {
             ":batch": account.batch,
             ":tier": report.tier_num,
             ":job": report.job_id.as_str(),
             ":row": error.row,
-            ":collection": collection.as_str(),
+            ":collection": one.collection_id.as_str(),
             ":class": error.class.as_str(),
             ":attempt": report.attempt_id.as_str(),
             ":body": body,
+            ":group": error_groups::of_error(db, &place, error, &one.fingerprint)?,
         })?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use super::connection::database_error;
 const APPLICATION_ID: i64 = 0x4674_746c;
 
 /// One entry per version, applied in order.
-const MIGRATIONS: &[&str] = &[V1, V2, EVENTS];
+const MIGRATIONS: &[&str] = &[V1, V2, EVENTS, ERROR_GROUPS];
 
 /// Sequence numbers are cursors and outbox ids; AUTOINCREMENT keeps them from ever being given twice.
 /// Everything of a batch hangs on `batches.seq` and goes with it. Bodies are JSON of the types in `fettle-ports`,
@@ -180,6 +180,9 @@ CREATE INDEX objects_by_content ON objects (namespace_id, bucket_id, content_has
 /// Events for webhooks, and their deliveries.
 const EVENTS: &str = include_str!("migrations/events.sql");
 
+/// Row errors by what their messages have in common.
+const ERROR_GROUPS: &str = include_str!("migrations/error_groups.sql");
+
 /// The version that this code writes.
 fn known_version() -> i64 {
     // A handful of migrations; the cast cannot wrap.
@@ -233,4 +236,51 @@ pub(super) fn check_version(db: &Connection, path: &Path) -> Result<i64, OpenErr
         });
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database as it was before `migration`.
+    fn before(migration: &str) -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        for earlier in MIGRATIONS.iter().take_while(|one| **one != migration) {
+            db.execute_batch(earlier).unwrap();
+        }
+        db
+    }
+
+    #[test]
+    fn errors_that_were_stored_without_groups_are_counted_by_kind() {
+        let db = before(ERROR_GROUPS);
+        db.execute_batch(
+            "INSERT INTO batches (seq, batch_id, namespace_id, bucket_id, status, object_count, record)
+                VALUES (1, 'b', 'n', 'k', 'FAILED', 0, '{}')",
+        )
+        .unwrap();
+        let body = |stage: &str| {
+            format!("{{\"category\":\"runtime\",\"stage\":\"{stage}\",\"component\":\"c\"}}")
+        };
+        for (row, stage) in ["loading", "loading", "writing"].iter().enumerate() {
+            db.execute(
+                "INSERT INTO row_errors
+                    (batch_seq, tier_num, job_id, row_num, collection_id, class, attempt_id, body)
+                 VALUES (1, 0, 'j', ?1, 'c', 'permanent', 'a', ?2)",
+                rusqlite::params![row, body(stage)],
+            )
+            .unwrap();
+        }
+        db.execute_batch(ERROR_GROUPS).unwrap();
+        let counts = |db: &Connection| -> Vec<i64> {
+            let mut select = db
+                .prepare("SELECT count FROM error_groups ORDER BY stage")
+                .unwrap();
+            let counts = select.query_map([], |row| row.get(0)).unwrap();
+            counts.collect::<Result<_, _>>().unwrap()
+        };
+        assert_eq!(counts(&db), [2, 1]);
+        db.execute_batch("DELETE FROM row_errors WHERE row_num <> 1").unwrap();
+        assert_eq!(counts(&db), [1], "each row knows its group");
+    }
 }

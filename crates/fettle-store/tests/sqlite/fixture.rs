@@ -8,7 +8,7 @@ use fettle_model::{
     AttemptId, BatchId, BucketId, CollectionId, DocumentErrorClass, ErrorCategory, ExtractorRef,
     JobId, NamespaceId, ObjectId, Resources, RowError, RowNumber, RowOutcome, Stage, UnixMillis,
 };
-use fettle_ports::{BatchCommit, BatchRecord, Page, RowsCommit, Store};
+use fettle_ports::{BatchCommit, BatchRecord, Page, FailedRow, RowsCommit, Store};
 use fettle_store::SqliteStore;
 use serde_json::Map;
 
@@ -163,7 +163,11 @@ pub(crate) fn report(
         tier_num: u32::from(tier_num),
         outcomes: outcomes.to_vec(),
         errors: failed
-            .map(|(row, ..)| (error(*row), collection(100 + tier_num)))
+            .map(|(row, ..)| FailedRow {
+                error: error(*row),
+                collection_id: collection(100 + tier_num),
+                fingerprint: "row <n> failed".to_owned(),
+            })
             .collect(),
     }
 }

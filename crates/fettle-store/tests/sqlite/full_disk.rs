@@ -65,7 +65,7 @@ impl Drop for SmallDisk {
 
 async fn write_row(store: &SqliteStore, row: u32) -> Result<(), StoreError> {
     let mut rows = report(1, 0, 1, &[(row, RowOutcome::Failed, 0)]);
-    rows.errors[0].0.message = "x".repeat(2_000);
+    rows.errors[0].error.message = "x".repeat(2_000);
     store.record_rows(rows).await.map(drop)
 }
 

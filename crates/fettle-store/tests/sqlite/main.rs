@@ -4,6 +4,7 @@
 
 mod batches;
 mod crash;
+mod error_groups;
 mod events;
 mod fixture;
 mod full_disk;
