@@ -15,6 +15,7 @@ use fettle_ports::StoredErrorGroup;
 
 use crate::control::Control;
 use crate::error::RequestError;
+use crate::last_good::profile;
 
 /// Groups of row errors that a diagnosis is told of, the largest; more kinds than this are read in the list of failed documents.
 const ERROR_GROUPS_SHOWN_MAX: u64 = 50;
@@ -57,6 +58,7 @@ impl Control {
             ended_at: batch.ended_at,
             cancel: cancel(&batch),
             tiers,
+            last_good: Vec::new(),
             error_groups: errors.groups.into_iter().map(error_group).collect(),
             error_counts: errors.counts.into_iter().map(error_count).collect(),
             node_memory_bytes: Some(self.executor().capacity().memory_bytes),
@@ -97,6 +99,7 @@ fn draft(id: &BatchId, now: UnixMillis) -> BatchFacts {
         ended_at: None,
         cancel: None,
         tiers: Vec::new(),
+        last_good: Vec::new(),
         error_groups: Vec::new(),
         error_counts: Vec::new(),
         node_memory_bytes: None,
@@ -119,6 +122,9 @@ fn job_facts(job: &Job, known: &Known) -> JobFacts {
             stages.add(&timings);
         }
     }
+    let last = job
+        .last_attempt()
+        .and_then(|attempt| known.evidence.get(&attempt.id));
     let beat = job.live_attempt().and_then(|live| known.live.get(&live.id));
     let progress = beat.and_then(Heartbeat::last_activity_at);
     JobFacts {
@@ -127,6 +133,7 @@ fn job_facts(job: &Job, known: &Known) -> JobFacts {
         end_reason: job.reason().map(str::to_owned),
         params: job.last_attempt().map(|attempt| attempt.params.clone()),
         resources: job.resources.clone(),
+        profile: profile(job, last.map(|(evidence, _)| evidence)),
         rows_submitted: job.manifest.as_ref().map(|manifest| manifest.rows),
         counts: job.counts,
         attempts: job

@@ -9,6 +9,7 @@ mod effects;
 pub mod error;
 mod facts;
 mod fence;
+mod last_good;
 mod orchestrator;
 mod reconcile;
 mod reports;

@@ -9,7 +9,7 @@ use fettle_core::{Batch, Job};
 use fettle_manifest::{
     ManifestBlob, ManifestError, ManifestReader, ManifestRow, ManifestWriter, SourceKind,
 };
-use fettle_model::{CollectionId, JobId, ManifestRef, RowNumber};
+use fettle_model::{CollectionId, JobId, ManifestRef, RowNumber, RowSizes};
 use fettle_ports::{
     BlobError, CollectionRecord, CollectionSource, Document, DocumentQuery, IndexError,
     ObjectRecord, StoreError, StoreExt,
@@ -58,6 +58,7 @@ struct Rows {
     writer: ManifestWriter,
     /// Collection and source of the rows that are there.
     known: BTreeSet<(CollectionId, String)>,
+    sizes: Vec<u64>,
 }
 
 impl Rows {
@@ -70,6 +71,7 @@ impl Rows {
         }
         row.row =
             RowNumber::try_from(self.writer.rows()).map_err(|_overflow| RowsError::TooMany)?;
+        self.sizes.push(row.size_bytes);
         Ok(self.writer.push(&row)?)
     }
 }
@@ -88,6 +90,7 @@ pub(crate) async fn build(
     let mut rows = Rows {
         writer: ManifestWriter::new()?,
         known: BTreeSet::new(),
+        sizes: Vec::new(),
     };
     if let Some(old) = &job.manifest {
         let reader = ManifestReader::open(shared.ports.blobs.get(&old.key).await?)?;
@@ -117,7 +120,11 @@ pub(crate) async fn build(
         .blobs
         .put(&key, Bytes::from(rows.writer.finish()?))
         .await?;
-    Ok(ManifestRef { key, rows: count })
+    Ok(ManifestRef {
+        key,
+        rows: count,
+        sizes: RowSizes::of(rows.sizes),
+    })
 }
 
 fn copy_all(reader: &ManifestReader, rows: &mut Rows) -> Result<(), RowsError> {

@@ -92,8 +92,7 @@ struct Decided {
 fn built(n: u8, rows: u64) -> Event {
     let manifest = ManifestRef {
         key: "m".into(),
-        rows,
-    };
+        rows, sizes: None, };
     Event::ManifestBuilt {
         job: job_id(n),
         manifest,

@@ -8,6 +8,7 @@ use fettle_model::{
 
 use crate::bottleneck::bottleneck;
 use crate::case::{Case, Standing};
+use crate::compare::compare;
 use crate::engine;
 use crate::facts::{BatchFacts, JobFacts, TierFacts, UsageFacts};
 use crate::finding::{Diagnosis, EvidenceLine, TierFinding, Verdict};
@@ -50,6 +51,7 @@ pub fn diagnose(facts: &BatchFacts) -> Diagnosis {
         recommendations: recommendations(&cases, &verdict),
         recommended_actions: actions(facts, &cases),
         tiers: facts.tiers.iter().map(|one| tier(one, facts.now)).collect(),
+        compared: compare(facts),
         verdict,
         cases,
     }

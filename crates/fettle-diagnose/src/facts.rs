@@ -2,11 +2,12 @@
 //!
 //! Owns the shape of the evidence. It must not judge: a field holds what was recorded, and `None` where nothing was.
 
+use fettle_model::evidence::NodeEvidence;
 use fettle_model::history::MemoryProfile;
 use fettle_model::{
-    AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus,
-    DocumentErrorClass, ErrorCategory, JobId, Resources, RowCounts, RowError, Stage,
-    StageTimings, SubmissionParams, UnixMillis, WorkStatus,
+    AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus, CollectionId,
+    DocumentErrorClass, ErrorCategory, ExtractorRef, JobId, Resources, RowCounts, RowError,
+    RowSizes, Stage, StageTimings, SubmissionParams, UnixMillis, WorkStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub struct BatchFacts {
     pub tiers: Vec<TierFacts>,
     /// Its row errors with like messages, the largest groups, the largest first.
     pub error_groups: Vec<ErrorGroup>,
+    /// Good runs before this batch, of those of its jobs that have one; empty where they were not looked for.
+    pub last_good: Vec<GoodRun>,
     /// All its row errors, counted.
     pub error_counts: Vec<ErrorCount>,
     /// The most memory that one attempt could be given on the node (all its workers together), in bytes; `None` when it is not known.
@@ -74,6 +77,8 @@ pub struct JobFacts {
     pub params: Option<SubmissionParams>,
     /// What its next attempt would be given.
     pub resources: Resources,
+    /// What it runs, on what and where.
+    pub profile: JobProfile,
     /// Rows in its manifest; `None` when the manifest was never written.
     pub rows_submitted: Option<u64>,
     /// Outcomes of its rows.
@@ -94,6 +99,48 @@ pub struct JobFacts {
     pub started_at: Option<UnixMillis>,
     /// When it last ended.
     pub ended_at: Option<UnixMillis>,
+}
+
+/// What a job runs, on what and where, as far as runs of one collection can differ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobProfile {
+    /// The extractor with its parameters.
+    pub extractor: ExtractorRef,
+    /// The collections that it writes to.
+    pub collection_ids: Vec<CollectionId>,
+    /// Rows in its manifest.
+    pub rows: Option<u64>,
+    /// How large they are.
+    pub sizes: Option<RowSizes>,
+    /// What its last attempt was given or, before the first, what it asks for.
+    pub resources: Resources,
+    /// The machine of its last attempt.
+    pub node: Option<NodeEvidence>,
+    /// Version of Fettle that drove it.
+    pub version: Option<String>,
+    /// Version that its workers named.
+    pub worker_version: Option<String>,
+    /// `local` or `ray`.
+    pub deployment_mode: Option<String>,
+    /// Plugin archives that were shipped.
+    pub plugin_archives: Vec<String>,
+    /// Requirements of those plugins.
+    pub plugin_dependencies: Vec<String>,
+}
+
+/// The last completed batch that ran a job for the same collection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoodRun {
+    /// The job of the batch that is asked about.
+    pub job_id: JobId,
+    /// The completed batch.
+    pub batch_id: BatchId,
+    /// Its job.
+    pub good_job_id: JobId,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// What it ran.
+    pub profile: JobProfile,
 }
 
 /// What a job waits for.

@@ -3,9 +3,10 @@
 //! Owns the output's shape. It must not be sent to users as it is: the public JSON is made of it by the API.
 
 use fettle_model::{
-    AttemptId, FailureCategory, InfraEvent, RowCounts, Stage, UnixMillis,
+    AttemptId, BatchId, FailureCategory, InfraEvent, JobId, RowCounts, Stage, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::case::{Case, CaseKind};
 use crate::classify::{FailureText, classify};
@@ -32,6 +33,36 @@ pub struct Diagnosis {
     pub recommended_actions: Vec<RemedyAction>,
     /// What is to be said of each tier, in order.
     pub tiers: Vec<TierFinding>,
+    /// What differs from the last good runs, of those jobs that have one.
+    pub compared: Vec<JobComparison>,
+}
+
+/// What differs between a job and the last good run of the same collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobComparison {
+    /// The tier.
+    pub tier_num: u32,
+    /// The job.
+    pub job_id: JobId,
+    /// The completed batch that it is compared with.
+    pub good_batch_id: BatchId,
+    /// The job of that batch.
+    pub good_job_id: JobId,
+    /// When that batch ended.
+    pub good_ended_at: Option<UnixMillis>,
+    /// What differs; what is not listed is alike or is not known of one of them.
+    pub differences: Vec<Difference>,
+}
+
+/// One thing that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// What, such as `rows` or `parameters.chunk_size`; units stand last in the name.
+    pub what: String,
+    /// The value of the good run; null where it had none.
+    pub last_good: Value,
+    /// The value now; null where there is none.
+    pub now: Value,
 }
 
 /// The conclusion.

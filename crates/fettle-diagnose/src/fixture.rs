@@ -3,11 +3,11 @@
 use fettle_model::evidence::{InFlightRow, MemoryEnforcement, MemorySample};
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus,
-    DocumentErrorClass, ErrorCategory, JobId, MemoryEvidence, ProcessExit, Resources, RowCounts,
+    DocumentErrorClass, ErrorCategory, ExtractorRef, JobId, MemoryEvidence, ProcessExit, Resources, RowCounts,
     RowError, Stage, StageTimings, SubmissionParams, UnixMillis, WorkStatus, WorkerDeath,
 };
 
-use crate::facts::{AttemptFacts, BatchFacts, ErrorCount, ErrorGroup, JobFacts, TierFacts};
+use crate::facts::{AttemptFacts, BatchFacts, ErrorCount, ErrorGroup, JobFacts, JobProfile, TierFacts};
 use crate::fingerprint::fingerprint;
 
 /// The limit of each worker.
@@ -48,6 +48,26 @@ fn params() -> SubmissionParams {
     }
 }
 
+fn profile() -> JobProfile {
+    JobProfile {
+        extractor: ExtractorRef {
+            name: "text_extractor".into(),
+            version: "v1".into(),
+            parameters: serde_json::Map::new(),
+        },
+        collection_ids: vec![],
+        rows: Some(10),
+        sizes: None,
+        resources: resources(),
+        node: None,
+        version: None,
+        worker_version: None,
+        deployment_mode: None,
+        plugin_archives: vec![],
+        plugin_dependencies: vec![],
+    }
+}
+
 /// An attempt that ended with its workers' deaths.
 pub(crate) fn attempt(number: u32, exit: AttemptExit, deaths: Vec<WorkerDeath>) -> AttemptFacts {
     AttemptFacts {
@@ -76,6 +96,7 @@ pub(crate) fn failed(exit: AttemptExit, deaths: Vec<WorkerDeath>) -> BatchFacts 
         end_reason: None,
         params: Some(params()),
         resources: resources(),
+        profile: profile(),
         rows_submitted: Some(10),
         counts: RowCounts::default(),
         attempts: vec![attempt(1, exit, deaths)],
@@ -103,6 +124,7 @@ pub(crate) fn failed(exit: AttemptExit, deaths: Vec<WorkerDeath>) -> BatchFacts 
             jobs: vec![job],
         }],
         error_groups: vec![],
+        last_good: vec![],
         error_counts: vec![],
         node_memory_bytes: Some(NODE),
     }

@@ -9,6 +9,7 @@
 pub mod bottleneck;
 pub mod case;
 pub mod classify;
+mod compare;
 mod diagnose;
 mod engine;
 pub mod facts;
@@ -32,11 +33,11 @@ pub use classify::{
 pub use diagnose::diagnose;
 pub use engine::memory::sizing_input;
 pub use facts::{
-    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, ErrorGroup, JobFacts, TierFacts,
+    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, ErrorGroup, GoodRun, JobFacts, JobProfile, TierFacts,
     UsageFacts, WaitFacts, WaitReason,
 };
 pub use finding::{
-    Bottleneck, Diagnosis, EvidenceLine, Phases, TierFinding, Verdict,
+    Bottleneck, Diagnosis, Difference, EvidenceLine, JobComparison, Phases, TierFinding, Verdict,
 };
 pub use fingerprint::fingerprint;
 pub use remedy::{HealAction, RemedyAction, RemedyKind, ResourceOverrides, RetryMode};

@@ -136,8 +136,7 @@ fn spec(job: &JobId) -> AttemptSpec {
         blob_base: "file:///nowhere".to_owned(),
         manifest: ManifestRef {
             key: "m".to_owned(),
-            rows: 1,
-        },
+            rows: 1, sizes: None, },
         pending: RowRanges::default(),
         extractor: ExtractorRef {
             name: "text_extractor".to_owned(),

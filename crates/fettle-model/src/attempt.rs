@@ -15,6 +15,43 @@ pub struct ManifestRef {
     pub key: String,
     /// Rows in it.
     pub rows: u64,
+    /// How large they are; none where no row's size is known.
+    #[serde(default)]
+    pub sizes: Option<RowSizes>,
+}
+
+/// How large the rows of a manifest are, in bytes, as far as sizes are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowSizes {
+    /// Rows whose size is known.
+    pub known_rows: u64,
+    /// All together.
+    pub total_bytes: u64,
+    /// Half of the rows are no larger.
+    pub p50_bytes: u64,
+    /// 95 of 100 rows are no larger.
+    pub p95_bytes: u64,
+    /// The largest.
+    pub max_bytes: u64,
+}
+
+impl RowSizes {
+    /// Of these rows; zero stands for a size that is not known.
+    #[must_use]
+    pub fn of(mut sizes: Vec<u64>) -> Option<Self> {
+        sizes.retain(|size| *size > 0);
+        sizes.sort_unstable();
+        let max_bytes = *sizes.last()?;
+        // The nearest rank: the smallest size that is not exceeded by that many rows.
+        let rank = |percent: usize| sizes[(sizes.len() * percent).div_ceil(100) - 1];
+        Some(Self {
+            known_rows: sizes.len() as u64,
+            total_bytes: sizes.iter().fold(0, |sum, size| sum.saturating_add(*size)),
+            p50_bytes: rank(50),
+            p95_bytes: rank(95),
+            max_bytes,
+        })
+    }
 }
 
 /// A collection that a job writes to.
@@ -113,4 +150,27 @@ pub enum AttemptExit {
     DriverFailed,
     /// The driver died without a word.
     DriverDied,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_summed_up_by_nearest_rank() {
+        let sizes = RowSizes::of((0..=100).rev().collect()).unwrap();
+        assert_eq!((sizes.known_rows, sizes.total_bytes), (100, 5050));
+        assert_eq!(
+            (sizes.p50_bytes, sizes.p95_bytes, sizes.max_bytes),
+            (50, 95, 100)
+        );
+        assert_eq!(RowSizes::of(vec![7]).unwrap().p50_bytes, 7);
+        assert_eq!(RowSizes::of(vec![0, 0]), None);
+    }
+
+    #[test]
+    fn a_manifest_of_an_earlier_version_has_no_sizes() {
+        let old: ManifestRef = serde_json::from_str(r#"{"key":"k","rows":3}"#).unwrap();
+        assert_eq!((old.rows, old.sizes), (3, None));
+    }
 }

@@ -21,7 +21,7 @@ pub mod stage;
 pub mod status;
 pub mod time;
 
-pub use attempt::{AttemptExit, AttemptSpec, ManifestRef, TargetCollection};
+pub use attempt::{AttemptExit, AttemptSpec, ManifestRef, RowSizes, TargetCollection};
 pub use evidence::{AttemptEvidence, MemoryEvidence, ProcessExit, WorkerDeath};
 pub use extractor::{ExtractorRef, ExtractorSource};
 pub use failure::{

@@ -137,6 +137,8 @@ pub struct BatchFilter {
     pub status: Option<BatchStatus>,
     /// Only those that feed this collection.
     pub collection_id: Option<CollectionId>,
+    /// Only those that were made before this one.
+    pub before: Option<BatchId>,
 }
 
 /// Durable state. Every write is durable on return.

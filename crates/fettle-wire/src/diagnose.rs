@@ -53,8 +53,44 @@ pub struct DiagnoseResponse {
     pub timeline: Vec<TimelineLine>,
     /// The accounting.
     pub audit: BatchAudit,
-    /// What differs from the last good run of the same job; none is known yet.
-    pub compared_with_last_good: Option<Value>,
+    /// What differs from the last good runs of the same collections; none where there was no good run before.
+    #[serde(default)]
+    pub compared_with_last_good: Option<ComparedRuns>,
+}
+
+/// What differs from earlier good runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ComparedRuns {
+    /// The jobs that have an earlier good run.
+    pub jobs: Vec<ComparedJob>,
+}
+
+/// What differs between a job and the last good run of the same collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ComparedJob {
+    /// The tier.
+    pub tier_num: u32,
+    /// The job.
+    pub ray_job_id: String,
+    /// The last batch before this one that fed the same collection and completed without errors.
+    pub last_good_batch_id: String,
+    /// Its job.
+    pub last_good_ray_job_id: String,
+    /// When it ended.
+    pub last_good_completed_at: Option<Timestamp>,
+    /// What differs. Amounts of rows and bytes count as different from a fifth of the larger one on.
+    pub differences: Vec<RunDifference>,
+}
+
+/// One thing that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunDifference {
+    /// What, such as `rows`, `memory_bytes` or `parameters.chunk_size`.
+    pub what: String,
+    /// Its value in the good run; null where it had none.
+    pub last_good: Value,
+    /// Its value now; null where there is none.
+    pub now: Value,
 }
 
 /// One tier of a diagnosis.

@@ -5,11 +5,13 @@
 use axum::Json;
 use axum::extract::State;
 use fettle_core::TimelineEntry;
-use fettle_diagnose::{ErrorGroup as Group, EvidenceLine as Line, RemedyAction, RemedyKind};
+use fettle_diagnose::{
+    Difference, ErrorGroup as Group, EvidenceLine as Line, JobComparison, RemedyAction, RemedyKind,
+};
 use fettle_ports::{BatchRecord, RowErrorQuery};
 use fettle_wire::diagnose::{
-    DiagnoseResponse, ErrorGroup, EvidenceLine, FAILED_DOCUMENTS_SAMPLE, RecommendedAction,
-    TIMELINE_SHOWN_MAX, TimelineLine,
+    ComparedJob, ComparedRuns, DiagnoseResponse, ErrorGroup, EvidenceLine,
+    FAILED_DOCUMENTS_SAMPLE, RecommendedAction, RunDifference, TIMELINE_SHOWN_MAX, TimelineLine,
 };
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -32,7 +34,7 @@ pub(super) async fn diagnose(
     let Some(run) = run else {
         return Ok(Json(of_draft(&record)));
     };
-    let insight = Insight::load(&state, &record, &run).await?;
+    let insight = Insight::load_with_last_good(&state, &record, &run).await?;
     let store = state.control().store();
     let sample = RowErrorQuery {
         limit: FAILED_DOCUMENTS_SAMPLE,
@@ -69,7 +71,7 @@ pub(super) async fn diagnose(
         error_groups: diagnosis.error_groups.iter().map(error_group).collect(),
         timeline: latest(&timeline).iter().map(timeline_line).collect(),
         audit: audit::of_batch(&record, Some(&run), Some(&insight)),
-        compared_with_last_good: None,
+        compared_with_last_good: compared(&diagnosis.compared),
         batch_id: record.batch_id.to_string(),
     }))
 }
@@ -184,6 +186,26 @@ fn error_group(group: &Group) -> ErrorGroup {
         example: group.example.message.clone(),
         example_document_id: group.example.source_id.clone(),
     }
+}
+
+/// The comparison; none where no job has an earlier good run.
+fn compared(jobs: &[JobComparison]) -> Option<ComparedRuns> {
+    let difference = |found: &Difference| RunDifference {
+        what: found.what.clone(),
+        last_good: found.last_good.clone(),
+        now: found.now.clone(),
+    };
+    let job = |found: &JobComparison| ComparedJob {
+        tier_num: found.tier_num,
+        ray_job_id: found.job_id.to_string(),
+        last_good_batch_id: found.good_batch_id.to_string(),
+        last_good_ray_job_id: found.good_job_id.to_string(),
+        last_good_completed_at: found.good_ended_at.map(Timestamp),
+        differences: found.differences.iter().map(difference).collect(),
+    };
+    (!jobs.is_empty()).then(|| ComparedRuns {
+        jobs: jobs.iter().map(job).collect(),
+    })
 }
 
 fn timeline_line(entry: &TimelineEntry) -> TimelineLine {

@@ -39,15 +39,29 @@ impl Insight {
         run: &Batch,
     ) -> Result<Self, ApiError> {
         let control = state.control();
-        let facts = control
-            .facts(&record.namespace_id, &record.batch_id)
-            .await?;
+        let facts = control.facts(&record.namespace_id, &record.batch_id);
+        Self::of(state, run, facts.await?).await
+    }
+
+    /// Gathers it with what a comparison with earlier runs needs.
+    pub(super) async fn load_with_last_good(
+        state: &ApiState,
+        record: &BatchRecord,
+        run: &Batch,
+    ) -> Result<Self, ApiError> {
+        let control = state.control();
+        let facts = control.facts_with_last_good(&record.namespace_id, &record.batch_id);
+        Self::of(state, run, facts.await?).await
+    }
+
+    async fn of(state: &ApiState, run: &Batch, facts: BatchFacts) -> Result<Self, ApiError> {
+        let control = state.control();
         let mut documents = BTreeMap::new();
         for (_, job) in run.jobs() {
             let counts = control.store().job_counts(&job.id).await?;
             documents.insert(job.id.clone(), counts.documents);
         }
-        let live = control.live(&record.batch_id).into_iter().collect();
+        let live = control.live(&run.id).into_iter().collect();
         Ok(Self {
             diagnosis: diagnose(&facts),
             facts,

@@ -1,13 +1,14 @@
 //! Policies: Fettle's, doubling, and the formula of the Kubernetes vertical pod autoscaler.
 
+use fettle_diagnose::facts::JobProfile;
 use fettle_diagnose::sizing::{RowBytes, Workload};
 use fettle_diagnose::{
     AttemptFacts, BatchFacts, JobFacts, TierFacts, first_memory, next_memory, sizing_input,
 };
 use fettle_model::history::MemoryProfile;
 use fettle_model::{
-    AttemptEvidence, AttemptId, AttemptStatus, BatchId, BatchStatus, JobId, Resources, RowCounts,
-    Sketch, StageTimings, UnixMillis, WorkStatus,
+    AttemptEvidence, AttemptId, AttemptStatus, BatchId, BatchStatus, ExtractorRef, JobId,
+    Resources, RowCounts, Sketch, StageTimings, UnixMillis, WorkStatus,
 };
 
 use super::attempt::Attempt;
@@ -101,6 +102,36 @@ fn job_id() -> JobId {
     JobId::from_entropy([1; 15])
 }
 
+fn resources(limit: u64) -> Resources {
+    Resources {
+        num_cpus: 1.0,
+        num_gpus: 0.0,
+        memory_bytes: limit,
+        requires_gpu: false,
+        priority: 0,
+    }
+}
+
+fn profile(limit: u64) -> JobProfile {
+    JobProfile {
+        extractor: ExtractorRef {
+            name: "simulated".into(),
+            version: "v1".into(),
+            parameters: serde_json::Map::new(),
+        },
+        collection_ids: vec![],
+        rows: None,
+        sizes: None,
+        resources: resources(limit),
+        node: None,
+        version: None,
+        worker_version: None,
+        deployment_mode: None,
+        plugin_archives: vec![],
+        plugin_dependencies: vec![],
+    }
+}
+
 /// The facts as `serve` would gather them.
 pub(super) fn facts(job: &Job, attempts: &[Attempt], limit: u64) -> BatchFacts {
     let done: usize = attempts.iter().map(|attempt| attempt.done.len()).sum();
@@ -109,13 +140,8 @@ pub(super) fn facts(job: &Job, attempts: &[Attempt], limit: u64) -> BatchFacts {
         status: WorkStatus::Failed,
         end_reason: None,
         params: None,
-        resources: Resources {
-            num_cpus: 1.0,
-            num_gpus: 0.0,
-            memory_bytes: limit,
-            requires_gpu: false,
-            priority: 0,
-        },
+        profile: profile(limit),
+        resources: resources(limit),
         rows_submitted: Some(job.rows.len() as u64),
         counts: RowCounts {
             processed: done as u64,
@@ -147,6 +173,7 @@ pub(super) fn facts(job: &Job, attempts: &[Attempt], limit: u64) -> BatchFacts {
         }],
         error_groups: vec![],
         error_counts: vec![],
+        last_good: vec![],
         node_memory_bytes: Some(NODE_BYTES),
     }
 }

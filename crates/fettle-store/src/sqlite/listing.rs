@@ -84,6 +84,10 @@ pub(super) fn list(
         "seq IN (SELECT batch_seq FROM batch_collections WHERE collection_id = ?)",
         filter.collection_id.as_ref(),
     );
+    conditions.and_if(
+        "seq < (SELECT other.seq FROM batches AS other WHERE other.batch_id = ?)",
+        filter.before.as_ref(),
+    );
     let total = conditions.count(db, "batches")?;
     let rows = conditions.page(db, Stored::SELECT, Order::Descending, page, Stored::read)?;
     let batches = rows.iter().map(Stored::parse).collect::<Result<_, _>>()?;

@@ -133,8 +133,7 @@ fn spec(url: &str, blobs: &Path, rows: u64) -> AttemptSpec {
         blob_base: url::Url::from_directory_path(blobs).unwrap().to_string(),
         manifest: ManifestRef {
             key: "m.parquet".into(),
-            rows,
-        },
+            rows, sizes: None, },
         pending: RowRanges::below(rows as RowNumber),
         extractor: ExtractorRef {
             name: "echo".into(),
