@@ -3,6 +3,7 @@
 mod audit;
 mod create;
 mod diagnose;
+mod diagnose_markdown;
 mod diagnose_tier;
 mod failed;
 mod insight;

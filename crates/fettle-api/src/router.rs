@@ -13,7 +13,7 @@ use crate::layers::{frame, no_method, no_route};
 use crate::state::ApiState;
 use crate::{
     api_keys, batches, buckets, collections, documents, extractors, health, internal, namespaces,
-    objects, openapi, plugins, retrievers, tasks, webhooks,
+    objects, openapi, pages, plugins, retrievers, tasks, webhooks,
 };
 
 /// A body may be this long unless its route says otherwise: a hundred objects with inline data fit, and a few at once stay small in memory.
@@ -42,6 +42,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(health::routes())
         .merge(internal::routes());
     openapi::documented(ApiRouter::new().nest("/v1", v1))
+        .merge(pages::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn(frame))

@@ -50,6 +50,12 @@ pub(crate) async fn diagnose(
     args: &DiagnoseArgs,
     printer: &Printer,
 ) -> Result<Code, CliError> {
+    if args.markdown {
+        let path = format!("{}/diagnose", connection.batch_path(&args.batch).await?);
+        let text = connection.client().get_text(&path, "text/markdown").await?;
+        printer.data(text.trim_end())?;
+        return Ok(Code::Ok);
+    }
     let (diagnosis, answer) = diagnosis(connection, &args.batch).await?;
     if printer.is_json() {
         printer.json(&answer)?;

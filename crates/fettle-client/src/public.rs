@@ -213,6 +213,20 @@ impl Client {
             .map_err(|source| ClientError::from_transport(&url, source))
     }
 
+    /// `GET path` of a text of type `accept`, such as `text/markdown`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_text(&self, path: &str, accept: &str) -> Result<String, ClientError> {
+        let call = Call {
+            accept,
+            ..Call::new(Method::GET, path)
+        };
+        let (url, answer) = self.send(call).await?;
+        let received = answer.text().await;
+        received.map_err(|source| ClientError::from_transport(&url, source))
+    }
+
     /// `GET path` as a stream of bytes without limit on time.
     ///
     /// # Errors

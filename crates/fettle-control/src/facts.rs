@@ -44,7 +44,10 @@ impl Control {
                 .collect(),
             live: self.live(id).into_iter().collect(),
         };
-        let errors = self.store().error_groups(id, ERROR_GROUPS_SHOWN_MAX).await?;
+        let errors = self
+            .store()
+            .error_groups(id, ERROR_GROUPS_SHOWN_MAX)
+            .await?;
         let mut tiers = Vec::with_capacity(batch.tiers.len());
         for tier in &batch.tiers {
             tiers.push(self.tier(tier, &known).await?);
@@ -177,7 +180,10 @@ fn attempt_facts(attempt: &Attempt, known: &Known) -> AttemptFacts {
 
 /// What an attempt's workers used: as counted at its end or, while it lives, as its last heartbeat says of the workers that live.
 fn usage(attempt: &Attempt, known: &Known) -> Option<UsageFacts> {
-    let evidence = known.evidence.get(&attempt.id).map(|(evidence, _)| evidence);
+    let evidence = known
+        .evidence
+        .get(&attempt.id)
+        .map(|(evidence, _)| evidence);
     if let Some(usage) = evidence.and_then(|evidence| evidence.usage) {
         return Some(UsageFacts {
             cpu_ms: usage.cpu_ms,

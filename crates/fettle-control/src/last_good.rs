@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use fettle_core::{Batch, Job};
 use fettle_diagnose::{BatchFacts, GoodRun, JobProfile};
 use fettle_model::evidence::NodeEvidence;
-use fettle_model::{AttemptEvidence, AttemptId, BatchId, BatchStatus, CollectionId, NamespaceId};
+use fettle_model::{
+    AttemptEvidence, AttemptId, BatchId, BatchStatus, CollectionId, JobId, NamespaceId,
+};
 use fettle_ports::{BatchFilter, Page};
 
 use crate::control::Control;
 use crate::error::RequestError;
 
-/// The newest evidence of the attempts of a batch.
+/// The evidence of the attempts of a batch.
 type Evidence = BTreeMap<AttemptId, AttemptEvidence>;
 
 impl Control {
@@ -25,26 +27,26 @@ impl Control {
     ) -> Result<BatchFacts, RequestError> {
         let mut facts = self.facts(namespace, id).await?;
         let mut found: Vec<(Batch, Evidence)> = Vec::new();
-        let jobs = facts.tiers.iter().flat_map(|tier| &tier.jobs);
-        for job in jobs {
-            for collection in &job.profile.collection_ids {
-                let known = found.iter().any(|(good, _)| feeding(good, collection).is_some());
-                if !known && let Some(good) = self.last_good(namespace, id, collection).await? {
+        let mut runs = Vec::new();
+        for job in facts.tiers.iter().flat_map(|tier| &tier.jobs) {
+            let collections = &job.profile.collection_ids;
+            for collection in collections {
+                if !found.iter().any(|(good, _)| feeds(good, collection))
+                    && let Some(good) = self.last_good(namespace, id, collection).await?
+                {
                     found.push(good);
                 }
             }
+            let of_job = collections.iter().find_map(|collection| {
+                let good = found.iter();
+                good.filter_map(|(good, evidence)| {
+                    good_run(&job.job_id, good, collection, evidence)
+                })
+                .next()
+            });
+            runs.extend(of_job);
         }
-        for tier in &facts.tiers {
-            for job in &tier.jobs {
-                let run = job.profile.collection_ids.iter().find_map(|collection| {
-                    found.iter().find_map(|(good, evidence)| {
-                        let same = feeding(good, collection)?;
-                        Some(good_run(&job.job_id, good, same, evidence))
-                    })
-                });
-                facts.last_good.extend(run);
-            }
-        }
+        facts.last_good = runs;
         Ok(facts)
     }
 
@@ -75,26 +77,29 @@ impl Control {
     }
 }
 
-/// The job of a batch that fed a collection.
-fn feeding<'a>(batch: &'a Batch, collection: &CollectionId) -> Option<&'a Job> {
-    let mut jobs = batch.jobs().map(|(_, job)| job);
-    jobs.find(|job| job.collection_ids.contains(collection))
+fn feeds(batch: &Batch, collection: &CollectionId) -> bool {
+    batch
+        .jobs()
+        .any(|(_, job)| job.collection_ids.contains(collection))
 }
 
+/// The run of the job of `good` that fed `collection`, as the good one of `job_id`.
 fn good_run(
-    job_id: &fettle_model::JobId,
+    job_id: &JobId,
     good: &Batch,
-    same: &Job,
+    collection: &CollectionId,
     evidence: &Evidence,
-) -> GoodRun {
+) -> Option<GoodRun> {
+    let mut jobs = good.jobs().map(|(_, job)| job);
+    let same = jobs.find(|job| job.collection_ids.contains(collection))?;
     let last = same.last_attempt();
-    GoodRun {
+    Some(GoodRun {
         job_id: job_id.clone(),
         batch_id: good.id.clone(),
         good_job_id: same.id.clone(),
         ended_at: good.ended_at,
         profile: profile(same, last.and_then(|attempt| evidence.get(&attempt.id))),
-    }
+    })
 }
 
 /// What a job runs, on what and where; `evidence` is its last attempt's.
@@ -106,7 +111,9 @@ pub(crate) fn profile(job: &Job, evidence: Option<&AttemptEvidence>) -> JobProfi
         collection_ids: job.collection_ids.clone(),
         rows: job.manifest.as_ref().map(|manifest| manifest.rows),
         sizes: job.manifest.as_ref().and_then(|manifest| manifest.sizes),
-        resources: params.map_or(&job.resources, |params| &params.resources).clone(),
+        resources: params
+            .map_or(&job.resources, |params| &params.resources)
+            .clone(),
         node: node.cloned(),
         version: evidence.and_then(|evidence| evidence.version.clone()),
         worker_version: evidence.and_then(|evidence| evidence.worker_version.clone()),

@@ -92,7 +92,9 @@ struct Decided {
 fn built(n: u8, rows: u64) -> Event {
     let manifest = ManifestRef {
         key: "m".into(),
-        rows, sizes: None, };
+        rows,
+        sizes: None,
+    };
     Event::ManifestBuilt {
         job: job_id(n),
         manifest,

@@ -9,22 +9,10 @@ use serde_json::{Map, Value, json};
 
 use crate::facts::{BatchFacts, GoodRun, JobProfile};
 use crate::finding::{Difference, JobComparison};
+use crate::redact::{HIDDEN, is_secret_name, redact};
 
 /// Amounts that are less than this apart, by the larger one, are alike: batches are never quite equal.
 const ALIKE_SHARE: f64 = 0.2;
-/// Words in names of parameters whose values are nobody's business.
-const SECRET_WORDS: [&str; 8] = [
-    "secret",
-    "token",
-    "password",
-    "passwd",
-    "credential",
-    "api_key",
-    "apikey",
-    "authorization",
-];
-/// What stands for such a value.
-const HIDDEN: &str = "<hidden>";
 /// Differing parameters that are listed for each job at most; a document as a parameter would bury the rest.
 const PARAMETERS_MAX: usize = 50;
 
@@ -105,8 +93,7 @@ fn parameters(list: &mut List, before: &Map<String, Value>, now: &Map<String, Va
 
 /// The value of a parameter as it may be shown; secrets may lie deeper in it.
 fn shown(name: &str, value: &Value) -> Value {
-    let lower = name.to_ascii_lowercase();
-    if SECRET_WORDS.iter().any(|word| lower.contains(word)) {
+    if is_secret_name(name) {
         return json!(HIDDEN);
     }
     match value {
@@ -115,6 +102,7 @@ fn shown(name: &str, value: &Value) -> Value {
             .map(|(name, value)| (name.clone(), shown(name, value)))
             .collect(),
         Value::Array(items) => items.iter().map(|item| shown(name, item)).collect(),
+        Value::String(text) => json!(redact(text)),
         other => other.clone(),
     }
 }
@@ -287,8 +275,14 @@ mod tests {
             now.extractor.parameters = given.as_object().unwrap().clone();
         };
         let listed = found(set);
-        assert_eq!(listed[0], ("parameters.API_KEY".into(), Value::Null, json!(HIDDEN)));
-        assert_eq!(listed[1], ("parameters.chunk_size".into(), Value::Null, json!(9)));
+        assert_eq!(
+            listed[0],
+            ("parameters.API_KEY".into(), Value::Null, json!(HIDDEN))
+        );
+        assert_eq!(
+            listed[1],
+            ("parameters.chunk_size".into(), Value::Null, json!(9))
+        );
         assert!(!json!(listed).to_string().contains("hush"));
     }
 

@@ -2,9 +2,7 @@
 //!
 //! Owns the ranking and the wording of "unknown". It must not look at evidence itself; that is the engines' work.
 
-use fettle_model::{
-    BatchStatus, FailureCategory, RowCounts, StageTimings, UnixMillis, WorkStatus,
-};
+use fettle_model::{BatchStatus, FailureCategory, RowCounts, StageTimings, UnixMillis, WorkStatus};
 
 use crate::bottleneck::bottleneck;
 use crate::case::{Case, Standing};

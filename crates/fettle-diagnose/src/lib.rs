@@ -18,6 +18,7 @@ pub mod fingerprint;
 #[cfg(test)]
 mod fixture;
 mod phases;
+pub mod redact;
 pub mod remedy;
 mod scope;
 mod signals;
@@ -33,8 +34,8 @@ pub use classify::{
 pub use diagnose::diagnose;
 pub use engine::memory::sizing_input;
 pub use facts::{
-    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, ErrorGroup, GoodRun, JobFacts, JobProfile, TierFacts,
-    UsageFacts, WaitFacts, WaitReason,
+    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, ErrorGroup, GoodRun, JobFacts, JobProfile,
+    TierFacts, UsageFacts, WaitFacts, WaitReason,
 };
 pub use finding::{
     Bottleneck, Diagnosis, Difference, EvidenceLine, JobComparison, Phases, TierFinding, Verdict,

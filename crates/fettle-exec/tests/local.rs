@@ -136,7 +136,9 @@ fn spec(job: &JobId) -> AttemptSpec {
         blob_base: "file:///nowhere".to_owned(),
         manifest: ManifestRef {
             key: "m".to_owned(),
-            rows: 1, sizes: None, },
+            rows: 1,
+            sizes: None,
+        },
         pending: RowRanges::default(),
         extractor: ExtractorRef {
             name: "text_extractor".to_owned(),

@@ -152,7 +152,9 @@ impl World {
         rows.resize(rows.len().max(sources), None);
         let manifest = ManifestRef {
             key: format!("{job}"),
-            rows: rows.len() as u64, sizes: None, };
+            rows: rows.len() as u64,
+            sizes: None,
+        };
         let counts = self.counts(job);
         let event = Event::ManifestBuilt {
             job: job.clone(),

@@ -29,8 +29,14 @@ pub struct DiagnoseResponse {
     pub summary: String,
     /// How sure the category is, from 0 to 1.
     pub confidence: f64,
-    /// The finding that the category rests on; docs/failures.md has a section for each.
+    /// Where the category is explained, on this server.
+    #[serde(default)]
+    pub docs_url: Option<String>,
+    /// The finding that the category rests on.
     pub case: Option<String>,
+    /// Where the finding is explained.
+    #[serde(default)]
+    pub case_docs_url: Option<String>,
     /// What would decide it, where the evidence does not.
     pub would_decide: Vec<String>,
     /// What befell the infrastructure.
@@ -246,10 +252,28 @@ pub struct AttemptDiagnosis {
     pub status: String,
     /// How it ended.
     pub exit: Option<String>,
+    /// When it was planned.
+    #[serde(default)]
+    pub planned_at: Option<Timestamp>,
     /// When its driver first reported.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// What it was submitted with.
+    #[serde(default)]
+    pub submission_params: Option<SubmissionParams>,
+    /// Memory of the worker with the highest peak among those that ended well.
+    #[serde(default)]
+    pub memory: Option<Value>,
+    /// Memory of the whole attempt, as read from outside when it ended.
+    #[serde(default)]
+    pub attempt_memory: Option<Value>,
+    /// CPU time of its workers.
+    #[serde(default)]
+    pub cpu_seconds: Option<f64>,
+    /// Bytes that its workers read and wrote.
+    #[serde(default)]
+    pub io_bytes: Option<u64>,
     /// The ends of its workers: how, when, with what memory.
     pub worker_deaths: Vec<Value>,
     /// Worker deaths that were not kept.
@@ -308,6 +332,9 @@ pub struct EvidenceLine {
     pub rule_ids: Vec<String>,
     /// The finding that it supports.
     pub supports: String,
+    /// Where that is explained.
+    #[serde(default)]
+    pub docs_url: String,
 }
 
 /// Failed documents with like messages.
@@ -334,6 +361,9 @@ pub struct ErrorGroup {
     pub example: String,
     /// Its document or object.
     pub example_document_id: String,
+    /// Where `error_type` is explained.
+    #[serde(default)]
+    pub docs_url: String,
 }
 
 /// One thing that happened.

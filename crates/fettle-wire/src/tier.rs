@@ -199,6 +199,9 @@ pub struct InfrastructureDetail {
     /// The attempt's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+    /// Where the event is explained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs_url: Option<String>,
 }
 
 /// A tier's accounting: submitted = processed + failed + skipped.

@@ -2,26 +2,33 @@
 //!
 //! Owns turning the diagnosis into public JSON and its remedies into calls that can be sent as they stand.
 
+use aide::generate::GenContext;
+use aide::openapi::{MediaType, Operation, Response as OpenApiResponse};
+use aide::operation::OperationOutput;
 use axum::Json;
 use axum::extract::State;
-use fettle_core::TimelineEntry;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use fettle_core::{Batch, TimelineEntry};
 use fettle_diagnose::{
     Difference, ErrorGroup as Group, EvidenceLine as Line, JobComparison, RemedyAction, RemedyKind,
 };
 use fettle_ports::{BatchRecord, RowErrorQuery};
 use fettle_wire::diagnose::{
-    ComparedJob, ComparedRuns, DiagnoseResponse, ErrorGroup, EvidenceLine,
-    FAILED_DOCUMENTS_SAMPLE, RecommendedAction, RunDifference, TIMELINE_SHOWN_MAX, TimelineLine,
+    ComparedJob, ComparedRuns, DiagnoseResponse, ErrorGroup, EvidenceLine, FAILED_DOCUMENTS_SAMPLE,
+    RecommendedAction, RunDifference, TIMELINE_SHOWN_MAX, TimelineLine,
 };
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::diagnose_markdown::markdown;
 use super::diagnose_tier::per_tier;
 use super::insight::Insight;
 use super::view_tier::infrastructure_event;
 use super::{At, audit, batch_at, failed};
 use crate::body::InPath;
 use crate::error::ApiError;
+use crate::pages;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
@@ -29,12 +36,63 @@ pub(super) async fn diagnose(
     state: State<ApiState>,
     tenant: Tenant,
     InPath(at): InPath<At>,
-) -> Result<Json<DiagnoseResponse>, ApiError> {
+    headers: HeaderMap,
+) -> Result<Told, ApiError> {
     let (record, run) = batch_at(&state, &tenant, &at).await?;
-    let Some(run) = run else {
-        return Ok(Json(of_draft(&record)));
+    let told = match &run {
+        Some(run) => of_run(&state, &record, run).await?,
+        None => of_draft(&record),
     };
-    let insight = Insight::load_with_last_good(&state, &record, &run).await?;
+    Ok(if pages::wants_markdown(&headers) {
+        Told::Markdown(markdown(&told, &pages::own_address(&headers)))
+    } else {
+        Told::Json(Box::new(told))
+    })
+}
+
+/// The answer in the form that was asked for.
+pub(super) enum Told {
+    Json(Box<DiagnoseResponse>),
+    Markdown(String),
+}
+
+impl IntoResponse for Told {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Json(told) => Json(told).into_response(),
+            Self::Markdown(text) => pages::markdown(text),
+        }
+    }
+}
+
+impl OperationOutput for Told {
+    type Inner = DiagnoseResponse;
+
+    fn operation_response(
+        context: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Option<OpenApiResponse> {
+        let mut response = Json::<DiagnoseResponse>::operation_response(context, operation)?;
+        let text = MediaType::default();
+        response.content.insert(pages::MARKDOWN.to_owned(), text);
+        Some(response)
+    }
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, OpenApiResponse)> {
+        let response = Self::operation_response(context, operation);
+        response.into_iter().map(|it| (Some(200), it)).collect()
+    }
+}
+
+async fn of_run(
+    state: &ApiState,
+    record: &BatchRecord,
+    run: &Batch,
+) -> Result<DiagnoseResponse, ApiError> {
+    let insight = Insight::load_with_last_good(state, record, run).await?;
     let store = state.control().store();
     let sample = RowErrorQuery {
         limit: FAILED_DOCUMENTS_SAMPLE,
@@ -44,7 +102,7 @@ pub(super) async fn diagnose(
     let timeline = store.timeline(&record.batch_id).await?;
     let diagnosis = &insight.diagnosis;
     let verdict = &diagnosis.verdict;
-    Ok(Json(DiagnoseResponse {
+    Ok(DiagnoseResponse {
         status: run.status.as_str().to_owned(),
         failure_category: verdict
             .failure_category
@@ -52,10 +110,12 @@ pub(super) async fn diagnose(
         failure_reason: verdict.failure_reason.clone(),
         summary: verdict.summary.clone(),
         confidence: verdict.confidence,
+        docs_url: verdict.failure_category.map(pages::category_url),
         case: verdict.case.map(|case| case.as_str().to_owned()),
+        case_docs_url: verdict.case.map(pages::case_url),
         would_decide: verdict.would_decide.clone(),
         infrastructure_events: insight
-            .events(&run)
+            .events(run)
             .map(|(num, event)| infrastructure_event(num, event))
             .collect(),
         per_tier: run
@@ -66,14 +126,14 @@ pub(super) async fn diagnose(
         failed_document_count,
         failed_documents_sample: errors.into_iter().map(failed::view).collect(),
         recommendations: diagnosis.recommendations.clone(),
-        recommended_actions: actions(&record, &diagnosis.recommended_actions),
+        recommended_actions: actions(record, &diagnosis.recommended_actions),
         evidence: diagnosis.evidence.iter().map(evidence).collect(),
         error_groups: diagnosis.error_groups.iter().map(error_group).collect(),
         timeline: latest(&timeline).iter().map(timeline_line).collect(),
-        audit: audit::of_batch(&record, Some(&run), Some(&insight)),
+        audit: audit::of_batch(record, Some(run), Some(&insight)),
         compared_with_last_good: compared(&diagnosis.compared),
         batch_id: record.batch_id.to_string(),
-    }))
+    })
 }
 
 fn of_draft(record: &BatchRecord) -> DiagnoseResponse {
@@ -84,7 +144,9 @@ fn of_draft(record: &BatchRecord) -> DiagnoseResponse {
         failure_reason: None,
         summary: "The batch is a draft: nothing has run yet.".to_owned(),
         confidence: 1.0,
+        docs_url: None,
         case: None,
+        case_docs_url: None,
         would_decide: Vec::new(),
         infrastructure_events: Vec::new(),
         per_tier: Vec::new(),
@@ -170,6 +232,7 @@ fn evidence(line: &Line) -> EvidenceLine {
         log_offset: line.log_offset,
         rule_ids: line.rule_ids.clone(),
         supports: line.supports.as_str().to_owned(),
+        docs_url: pages::case_url(line.supports),
     }
 }
 
@@ -185,6 +248,7 @@ fn error_group(group: &Group) -> ErrorGroup {
         ray_job_id: group.job_id.to_string(),
         example: group.example.message.clone(),
         example_document_id: group.example.source_id.clone(),
+        docs_url: pages::class_url(group.class),
     }
 }
 

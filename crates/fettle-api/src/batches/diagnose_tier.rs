@@ -2,7 +2,7 @@
 
 use fettle_core::{Job, Tier};
 use fettle_diagnose::{AttemptFacts, TierFinding};
-use fettle_model::{Stage, StageTimings, WorkerDeath};
+use fettle_model::{MemoryEvidence, Stage, StageTimings, WorkerDeath};
 use fettle_wire::diagnose::{
     AttemptDiagnosis, BottleneckInfo, JobDiagnosis, RequestedResources, StageShare, TierDiagnosis,
     TierPhases, TierResources, UsedResources,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::insight::{Insight, of_job};
 use super::progress;
-use super::view_tier::{attempt_status, ended, exit_word, submission_params};
+use super::view_tier::{attempt_params, attempt_status, ended, exit_word, submission_params};
 
 /// One tier of a diagnosis.
 pub(super) fn per_tier(tier: &Tier, insight: &Insight) -> TierDiagnosis {
@@ -41,7 +41,9 @@ pub(super) fn per_tier(tier: &Tier, insight: &Insight) -> TierDiagnosis {
                 num_gpus: params.num_gpus,
                 memory_bytes: params.memory_bytes,
             }),
-            used: finding.map(|found| used(found, requested.as_ref())).unwrap_or_default(),
+            used: finding
+                .map(|found| used(found, requested.as_ref()))
+                .unwrap_or_default(),
         },
         submission_params: requested,
         stage_history: progress::stage_history(&stages),
@@ -131,19 +133,29 @@ fn job_diagnosis(job: &Job, insight: &Insight) -> JobDiagnosis {
         processed: numbers.counts.processed,
         failed: numbers.counts.failed,
         skipped: numbers.counts.skipped,
-        attempts: attempts.iter().map(attempt).collect(),
+        attempts: attempts.iter().map(|facts| attempt(facts, job)).collect(),
     }
 }
 
-fn attempt(facts: &AttemptFacts) -> AttemptDiagnosis {
+fn attempt(facts: &AttemptFacts, job: &Job) -> AttemptDiagnosis {
     let evidence = facts.evidence.as_ref();
+    let mut attempts = job.attempts.iter();
+    let known = attempts.find(|attempt| attempt.id == facts.attempt_id);
+    let group = evidence.and_then(|evidence| evidence.attempt_memory.as_ref());
+    let highest = evidence.and_then(|evidence| evidence.memory.as_ref());
     AttemptDiagnosis {
         attempt_id: facts.attempt_id.to_string(),
         number: facts.number,
         status: attempt_status(facts.status).to_owned(),
         exit: facts.exit.as_ref().map(|exit| exit_word(exit).to_owned()),
+        planned_at: Some(Timestamp(facts.planned_at)),
         started_at: facts.started_at.map(Timestamp),
         ended_at: facts.ended_at.map(Timestamp),
+        submission_params: known.map(|attempt| attempt_params(&attempt.params)),
+        memory: highest.map(memory),
+        attempt_memory: group.map(memory),
+        cpu_seconds: facts.usage.map(|usage| usage.cpu_ms as f64 / 1000.0),
+        io_bytes: facts.usage.map(|usage| usage.io_bytes),
         worker_deaths: evidence
             .iter()
             .flat_map(|evidence| &evidence.worker_deaths)
@@ -164,6 +176,25 @@ fn attempt(facts: &AttemptFacts) -> AttemptDiagnosis {
             .and_then(|evidence| evidence.driver_log.as_ref().map(|log| json!(log))),
         backend_messages: evidence.map_or_else(Vec::new, |e| e.backend_messages.clone()),
     }
+}
+
+/// What was counted or sampled of memory, with the curve.
+fn memory(memory: &MemoryEvidence) -> Value {
+    json!({
+        "enforcement": memory.enforcement,
+        "limit_bytes": memory.limit_bytes,
+        "peak_bytes": memory.peak_bytes,
+        "oom_kills": memory.oom_kills,
+        "limit_hits": memory.limit_hits,
+        "curve": curve(memory),
+    })
+}
+
+fn curve(memory: &MemoryEvidence) -> Vec<Value> {
+    let points = memory.curve.iter();
+    points
+        .map(|point| json!([Timestamp(point.at), point.bytes]))
+        .collect()
 }
 
 fn death(death: &WorkerDeath) -> Value {
@@ -189,7 +220,8 @@ fn death(death: &WorkerDeath) -> Value {
         "memory_peak_bytes": memory.peak_bytes,
         "oom_kills": memory.oom_kills,
         "limit_hits": memory.limit_hits,
-        "memory_curve": memory.curve.iter().map(|point| json!([Timestamp(point.at), point.bytes])).collect::<Vec<_>>(),
+        "memory_enforcement": memory.enforcement,
+        "memory_curve": curve(memory),
         "in_flight": rows.collect::<Vec<_>>(),
         "killed_by_driver": death.killed_by_driver,
         "stuck": death.stuck,

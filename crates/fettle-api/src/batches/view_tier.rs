@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::insight::{Insight, of_job, of_tier};
 use super::{audit, progress};
+use crate::pages;
 
 /// A tier as it is shown.
 pub(super) fn tier(
@@ -134,6 +135,7 @@ pub(super) fn infrastructure_event(
         tier_num,
         ray_job_id: split.as_ref().map(|(job, _)| job.to_string()),
         attempt: split.map(|(_, number)| number),
+        docs_url: Some(pages::event_url(event.event_type)),
     }
 }
 
@@ -236,7 +238,11 @@ pub(super) fn submission_params(job: &Job) -> SubmissionParams {
             ..resources(&job.resources)
         };
     };
-    let params = &attempt.params;
+    attempt_params(&attempt.params)
+}
+
+/// What an attempt was submitted with.
+pub(super) fn attempt_params(params: &fettle_model::SubmissionParams) -> SubmissionParams {
     SubmissionParams {
         entrypoint: Some(params.entrypoint.clone()),
         deployment_mode: Some(params.deployment_mode.clone()),

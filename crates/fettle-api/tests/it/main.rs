@@ -7,6 +7,7 @@
 
 mod api_keys;
 mod contract;
+mod diagnosis;
 mod document_changes;
 
 mod errors;

@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use crate::harness::{Api, eventually};
 
 /// The driver that a test plays.
-struct Driver<'a> {
-    api: &'a Api,
-    spec: AttemptSpec,
+pub(crate) struct Driver<'a> {
+    pub(crate) api: &'a Api,
+    pub(crate) spec: AttemptSpec,
     token: String,
 }
 
 impl<'a> Driver<'a> {
     /// Of the next attempt that is started.
-    async fn next(api: &'a Api) -> Self {
+    pub(crate) async fn next(api: &'a Api) -> Self {
         let (spec, token) = eventually("an attempt", || async {
             api.executor.running().into_iter().next()
         })
@@ -30,14 +30,14 @@ impl<'a> Driver<'a> {
         Self { api, spec, token }
     }
 
-    async fn post(&self, what: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, what: &str, body: Value) -> (u16, Value) {
         let path = format!("/v1/internal/attempts/{}/{what}", self.spec.attempt_id);
         self.api
             .call_as(&self.token, None, "POST", &path, body)
             .await
     }
 
-    async fn beat(&self) -> Value {
+    pub(crate) async fn beat(&self) -> Value {
         let beat = Heartbeat {
             seq: 1,
             at: UnixMillis(1_700_000_100_000),
@@ -52,9 +52,9 @@ impl<'a> Driver<'a> {
     }
 
     /// Row `row` becomes a document with this text.
-    fn document(&self, row: u32, text: &str) -> RowReport {
+    pub(crate) fn document(&self, row: u32, text: &str) -> RowReport {
         let mut id = [0; 15];
-        id[14] = u8::try_from(row).unwrap();
+        id[11..].copy_from_slice(&row.to_be_bytes());
         let payload = json!({"text": text, "_internal": {"batch_id": self.spec.batch_id}});
         RowReport {
             row,
@@ -73,7 +73,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Row `row` fails.
-    fn failure(&self, row: u32, source_id: &str) -> RowReport {
+    pub(crate) fn failure(&self, row: u32, source_id: &str) -> RowReport {
         let error = RowError {
             row,
             source_id: source_id.into(),
@@ -93,12 +93,12 @@ impl<'a> Driver<'a> {
         }
     }
 
-    async fn rows(&self, rows: Vec<RowReport>) {
+    pub(crate) async fn rows(&self, rows: Vec<RowReport>) {
         let (status, ack) = self.post("rows", json!(RowsReport { rows })).await;
         assert_eq!(status, 200, "{ack:#}");
     }
 
-    fn end(&self, exit: AttemptExit, evidence: AttemptEvidence) {
+    pub(crate) fn end(&self, exit: AttemptExit, evidence: AttemptEvidence) {
         self.api
             .executor
             .end(&self.spec.attempt_id, exit, evidence, stages());
@@ -117,7 +117,7 @@ fn stages() -> StageTimings {
     stages
 }
 
-async fn submitted(api: &Api, bodies: &[&str]) -> (String, Vec<String>, String) {
+pub(crate) async fn submitted(api: &Api, bodies: &[&str]) -> (String, Vec<String>, String) {
     let (bucket, _) = api.bucket_and_collection().await;
     let objects = api.objects(&bucket, bodies).await;
     let made = api
@@ -143,7 +143,7 @@ async fn submitted(api: &Api, bodies: &[&str]) -> (String, Vec<String>, String) 
     (path, objects, task["task_id"].as_str().unwrap().to_owned())
 }
 
-async fn reached(api: &Api, path: &str, status: &str) -> Value {
+pub(crate) async fn reached(api: &Api, path: &str, status: &str) -> Value {
     eventually(status, || async {
         let batch = api.ok("GET", path, Value::Null).await;
         (batch["status"] == status).then_some(batch)
@@ -317,7 +317,7 @@ async fn found(api: &Api) {
     );
 }
 
-fn out_of_memory(spec: &AttemptSpec) -> AttemptEvidence {
+pub(crate) fn out_of_memory(spec: &AttemptSpec) -> AttemptEvidence {
     let limit = spec.resources.memory_bytes;
     let death = WorkerDeath {
         worker: 0,

@@ -66,6 +66,9 @@ pub struct DiagnoseArgs {
     /// The batch's id
     #[arg(value_name = "BATCH")]
     pub batch: String,
+    /// As Markdown, for a ticket or a chat; what looks like a secret is left out
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
 }
 
 /// Options of `cancel`.

@@ -105,7 +105,11 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
     let what = told(&format!("the {source}"), case, &verdict);
     let mut line = scope.line(case.kind, source, what);
     line.raw = Some(root.clone());
-    line.log_offset = line_offset(&root, &evidence.driver_log_tail, evidence.driver_log.as_ref());
+    line.log_offset = line_offset(
+        &root,
+        &evidence.driver_log_tail,
+        evidence.driver_log.as_ref(),
+    );
     line.rule_ids = verdict.rule_ids.clone();
     case.evidence.insert(0, line);
     if let Some(event) = event_of(case, &verdict) {

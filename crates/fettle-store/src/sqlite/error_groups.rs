@@ -162,5 +162,6 @@ fn counts(db: &Connection, batch: i64) -> Result<Vec<ErrorCount>, Failure> {
 
 /// A value that is stored as its name.
 fn word<T: DeserializeOwned>(name: &str) -> Result<T, StoreError> {
-    serde_json::from_value(serde_json::Value::from(name)).map_err(|error| corrupt(KIND, name, &error))
+    serde_json::from_value(serde_json::Value::from(name))
+        .map_err(|error| corrupt(KIND, name, &error))
 }

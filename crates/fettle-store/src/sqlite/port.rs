@@ -18,7 +18,9 @@ use super::objects::ObjectRow;
 use super::resources::ResourceRow;
 use super::rows::ReportRow;
 use super::steps::StepRow;
-use super::{SqliteStore, batches, error_groups, evidence, listing, objects, resources, rows, steps};
+use super::{
+    SqliteStore, batches, error_groups, evidence, listing, objects, resources, rows, steps,
+};
 
 #[async_trait]
 impl Store for SqliteStore {

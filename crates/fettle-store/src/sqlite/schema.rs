@@ -280,7 +280,8 @@ mod tests {
             counts.collect::<Result<_, _>>().unwrap()
         };
         assert_eq!(counts(&db), [2, 1]);
-        db.execute_batch("DELETE FROM row_errors WHERE row_num <> 1").unwrap();
+        db.execute_batch("DELETE FROM row_errors WHERE row_num <> 1")
+            .unwrap();
         assert_eq!(counts(&db), [1], "each row knows its group");
     }
 }

@@ -8,7 +8,7 @@ use fettle_model::{
     AttemptId, BatchId, BucketId, CollectionId, DocumentErrorClass, ErrorCategory, ExtractorRef,
     JobId, NamespaceId, ObjectId, Resources, RowError, RowNumber, RowOutcome, Stage, UnixMillis,
 };
-use fettle_ports::{BatchCommit, BatchRecord, Page, FailedRow, RowsCommit, Store};
+use fettle_ports::{BatchCommit, BatchRecord, FailedRow, Page, RowsCommit, Store};
 use fettle_store::SqliteStore;
 use serde_json::Map;
 

@@ -133,7 +133,9 @@ fn spec(url: &str, blobs: &Path, rows: u64) -> AttemptSpec {
         blob_base: url::Url::from_directory_path(blobs).unwrap().to_string(),
         manifest: ManifestRef {
             key: "m.parquet".into(),
-            rows, sizes: None, },
+            rows,
+            sizes: None,
+        },
         pending: RowRanges::below(rows as RowNumber),
         extractor: ExtractorRef {
             name: "echo".into(),
