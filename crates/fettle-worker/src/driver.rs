@@ -10,6 +10,7 @@ mod death;
 mod finale;
 mod outbox;
 mod prepare;
+mod remains;
 mod run;
 mod sources;
 mod stand;

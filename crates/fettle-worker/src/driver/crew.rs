@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample, uptime_ms};
+use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample};
 use fettle_model::evidence::InFlightRow;
 use fettle_model::{
     KillOrder, Pulse, RowAtWork, RowNumber, Stage, StageTimings, StepHistory, StuckEvidence,
@@ -69,8 +69,6 @@ pub(super) struct Crewman {
     pub(super) last_step_at: UnixMillis,
     pub(super) curve: Curve,
     pub(super) usage: Usage,
-    /// When it was started, in milliseconds since boot: the kernel's log counts so.
-    pub(super) started_uptime_ms: u64,
     pub(super) stages: StageTimings,
     pub(super) killed: Option<Killed>,
     /// Where its threads stood when it was ended.
@@ -93,7 +91,6 @@ impl Crewman {
             last_step_at: now,
             curve: Curve::new(),
             usage: Usage::new(now),
-            started_uptime_ms: uptime_ms(),
             stages: StageTimings::default(),
             killed: None,
             threads_at_kill: None,

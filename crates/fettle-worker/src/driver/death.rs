@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of the evidence, before the traces vanish. Causes rest on counters and signals, never on an exit code alone.
 
-use fettle_confine::{AttemptDir, MemoryReading, keep_log, kernel_lines};
+use fettle_confine::MemoryReading;
 use fettle_model::evidence::MemoryEnforcement;
 use fettle_model::{
     DocumentErrorClass, ErrorCategory, MemoryEvidence, ProcessExit, RowError, RowOutcome,
@@ -11,12 +11,10 @@ use fettle_model::{
 use fettle_wire::internal::RowReport;
 
 use super::crew::{Crewman, Killed, Taken};
+use super::remains::Remains;
 use crate::codes;
 use crate::schedule::{Condemned, DeathCause, LONE_DEATHS_MAX, Reason, STUCK_DEATHS_MAX};
 
-/// Lines and bytes of a worker's log that are kept with its death: a traceback fits, a flood does not.
-const LOG_TAIL_LINES: usize = 40;
-const LOG_TAIL_BYTES: u64 = 16 << 10;
 /// What Rust's allocator says before it aborts.
 const ALLOCATION_FAILED: &str = "memory allocation of ";
 
@@ -45,21 +43,14 @@ pub(super) fn cause_of(
 
 /// The evidence of a worker's end. Its group must not have been used again.
 pub(super) fn evidence(
-    dir: &AttemptDir,
     number: u32,
     worker: &Crewman,
     exit: ProcessExit,
     memory: &MemoryReading,
+    remains: Remains,
     now: UnixMillis,
 ) -> WorkerDeath {
-    let path = dir.worker_err(number);
-    let kept = keep_log(
-        &path,
-        worker.process.log_start,
-        LOG_TAIL_BYTES,
-        LOG_TAIL_LINES,
-    );
-    let mut log_tail = kept.tail;
+    let mut log_tail = remains.log.tail;
     let stuck = worker
         .stuck
         .clone()
@@ -85,8 +76,8 @@ pub(super) fn evidence(
         last_finished_at: worker.usage.last_finished_at,
         rows_finished: worker.usage.rows_finished,
         log_tail,
-        log: Some(kept.evidence),
-        kernel_lines: kernel_lines(worker.process.pid, worker.started_uptime_ms),
+        log: Some(remains.log.evidence),
+        kernel_lines: remains.kernel_lines,
         killed_by_driver: worker.killed.map(|killed| killed.describe().to_owned()),
         stuck,
     }

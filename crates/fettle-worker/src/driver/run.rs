@@ -21,6 +21,7 @@ use super::death;
 use super::finale::{self, Ending};
 use super::outbox::{self, Posted};
 use super::prepare::{own_group, prepare};
+use super::remains::Remains;
 use super::sources::Sources;
 use super::stand;
 use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent, WorkerProcess};
@@ -193,7 +194,11 @@ impl Driver {
                     worker.carry_out(last_step_at, stand);
                 }
             }
-            WorkerEvent::Ended { worker, exit } => self.on_end(worker, exit).await,
+            WorkerEvent::Ended {
+                worker,
+                exit,
+                remains,
+            } => self.on_end(worker, exit, *remains).await,
         }
     }
 
@@ -258,7 +263,7 @@ impl Driver {
     }
 
     /// A worker has ended: its evidence is taken, its rows are settled, its place is filled again or not.
-    async fn on_end(&mut self, number: u32, exit: ProcessExit) {
+    async fn on_end(&mut self, number: u32, exit: ProcessExit, remains: Remains) {
         let Some(worker) = self.crew.remove(&number) else {
             return;
         };
@@ -274,7 +279,7 @@ impl Driver {
                 .keep_memory(death::memory_evidence(&worker, &memory));
             return;
         }
-        let death = death::evidence(&self.recipe.dir, number, &worker, exit, &memory, now);
+        let death = death::evidence(number, &worker, exit, &memory, remains, now);
         let cause = death::cause_of(exit, &memory, worker.killed, &death.log_tail);
         tracing::warn!(worker = number, pid = death.pid, exit = %exit.describe(), ?cause, in_flight = death.in_flight.len(), "worker died");
         if let Err(error) = worker.group.kill_all().await {

@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use fettle_confine::{ATTEMPT_MARKER_ENV, AttemptDir, WorkerGroup};
+use fettle_confine::{ATTEMPT_MARKER_ENV, AttemptDir, WorkerGroup, uptime_ms};
 use fettle_model::{AttemptSpec, ProcessExit, UnixMillis};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
+use super::remains::{Remains, Traces};
 use crate::frame::{FromWorker, ToWorker};
 
 /// What a process has said last is in the pipe when it has ended; something that still holds the pipe open is not waited for longer.
@@ -51,6 +52,8 @@ pub(super) enum WorkerEvent {
         worker: u32,
         /// How.
         exit: ProcessExit,
+        /// What it left.
+        remains: Box<Remains>,
     },
 }
 
@@ -96,8 +99,6 @@ impl Recipe {
 pub(super) struct WorkerProcess {
     /// Its process id.
     pub(super) pid: u32,
-    /// Where its log begins in the file that it shares with earlier workers of its number.
-    pub(super) log_start: u64,
     input: ChildStdin,
     orders: mpsc::Sender<Order>,
 }
@@ -129,13 +130,14 @@ impl WorkerProcess {
         let output = child.stdout.take().ok_or_else(missing)?;
         group.watch(pid);
         let (orders, received) = mpsc::channel(4);
-        tokio::spawn(watch(number, child, output, received, events));
-        Ok(Self {
-            pid,
+        let traces = Traces {
+            log: recipe.dir.worker_err(number),
             log_start,
-            input,
-            orders,
-        })
+            pid,
+            started_uptime_ms: uptime_ms(),
+        };
+        tokio::spawn(watch(number, child, output, received, events, traces));
+        Ok(Self { pid, input, orders })
     }
 
     /// Writes a frame; a worker that cannot be written to is about to be reported as ended.
@@ -183,6 +185,7 @@ async fn watch(
     output: ChildStdout,
     mut orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<WorkerEvent>,
+    traces: Traces,
 ) {
     let mut lines = BufReader::new(output).lines();
     let status = loop {
@@ -202,8 +205,14 @@ async fn watch(
         tracing::warn!(worker, "something holds the output of an ended worker open");
     }
     let exit = status.map(exit_of).unwrap_or_default();
+    let remains = Box::new(traces.read().await);
+    let ended = WorkerEvent::Ended {
+        worker,
+        exit,
+        remains,
+    };
     // Without a driver's loop nobody is left to be told.
-    let _ = events.send(WorkerEvent::Ended { worker, exit }).await;
+    let _ = events.send(ended).await;
 }
 
 /// Waits for the end of a process that has closed its output already.
