@@ -27,6 +27,7 @@ use crate::lookup;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
+pub(crate) use create::submit_objects;
 pub(crate) use list::status as status_named;
 pub(crate) use submit::{cancel_whole, queue_position, task_of};
 

@@ -26,6 +26,7 @@ use crate::namespaces::batch_count;
 use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::uploads;
 
 /// Longest name.
 const NAME_LENGTH_MAX: usize = 100;
@@ -280,6 +281,7 @@ pub(crate) async fn remove(state: &ApiState, record: &BucketRecord) -> Result<()
                 .await?;
         }
     }
+    uploads::remove_all(state, record).await?;
     store
         .delete_resource(ResourceKind::Bucket, namespace, bucket.as_str())
         .await?;

@@ -14,6 +14,7 @@ use fettle_wire::error::ErrorType;
 use futures_util::FutureExt;
 
 use crate::error::{ApiError, fault_id};
+use crate::uploads::{RECEIVE_ROUTE, RECEIVE_TIMEOUT};
 
 /// A request that takes longer has met a fault; nothing that the API does needs as long.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,10 +30,14 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     let path = matched(&request);
     request.headers_mut().insert(REQUEST_ID.clone(), id.clone());
     let begun = Instant::now();
-    let work = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request));
+    let timeout = match path.as_str() {
+        RECEIVE_ROUTE => RECEIVE_TIMEOUT,
+        _ => REQUEST_TIMEOUT,
+    };
+    let work = tokio::time::timeout(timeout, next.run(request));
     let mut response = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(response)) => response,
-        Ok(Err(_elapsed)) => too_long().into_response(),
+        Ok(Err(_elapsed)) => too_long(timeout).into_response(),
         Err(panic) => ApiError::internal(panic_words(panic.as_ref())).into_response(),
     };
     response
@@ -75,8 +80,8 @@ fn panic_words(panic: &(dyn Any + Send)) -> String {
     )
 }
 
-fn too_long() -> ApiError {
-    let seconds = REQUEST_TIMEOUT.as_secs();
+fn too_long(timeout: Duration) -> ApiError {
+    let seconds = timeout.as_secs();
     ApiError::new(ErrorType::TimeoutError, format!("the request took longer than {seconds} s; look at what it asked for before sending it again"))
         .with("retryable", false)
 }

@@ -28,6 +28,7 @@ mod router;
 mod state;
 mod tasks;
 mod tenant;
+mod uploads;
 mod webhooks;
 
 pub use auth::{Auth, AuthError, Bootstrap, DEFAULT_NAMESPACE};

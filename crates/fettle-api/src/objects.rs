@@ -12,9 +12,10 @@ use aide::axum::routing::{get, post};
 use axum::Json;
 use axum::extract::State;
 use axum::response::NoContent;
-use fettle_model::NamespaceId;
+use fettle_model::{BlobId, NamespaceId, ObjectId};
 use fettle_ports::{
     BucketRecord, CollectionRecord, DocumentQuery, IndexError, ObjectRecord, StoreError,
+    UploadRecord,
 };
 use fettle_wire::bucket::UniqueKeyPolicy;
 use fettle_wire::object::{
@@ -31,7 +32,9 @@ use crate::error::ApiError;
 use crate::lookup::{all, bucket, only};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
+use crate::uploads::{blob_of, resolve, settle};
 
+pub(crate) use create::check_own_fields;
 pub(crate) use list::{check_depth, scan};
 pub(crate) use view::searchable;
 
@@ -65,16 +68,61 @@ async fn create_one(
     only("auto_process", query.auto_process, &false)?;
     let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
     let policy = identity::policy(&bucket, query.policy)?;
-    let built = create::build(&state, &bucket, body)?;
-    let built = match identity::replace(&state, policy, built).await? {
-        Ok(record) => return Ok(Json(view::view(record))),
+    let uploads = resolve(&state, &bucket, body.blobs.as_deref().unwrap_or_default()).await?;
+    let built = create::build(&state, &bucket, body, &uploads)?;
+    let made = store_one(&state, &bucket, built, policy).await?;
+    settle(&state, uploads, &made.object_id).await?;
+    Ok(Json(made))
+}
+
+/// Stores an object, or puts it in the place of the one that has its unique key.
+async fn store_one(
+    state: &ApiState,
+    bucket: &BucketRecord,
+    built: create::Built,
+    policy: UniqueKeyPolicy,
+) -> Result<ObjectResponse, ApiError> {
+    let built = match identity::replace(state, policy, built).await? {
+        Ok(record) => return Ok(view::view(record)),
         Err(built) => built,
     };
-    let mut made = create::insert(&state, &bucket, vec![built]).await?;
+    let mut made = create::insert(state, bucket, vec![built]).await?;
     match made.pop() {
-        Some(made) => made.answer().map(Json),
+        Some(made) => made.answer(),
         None => Err(ApiError::internal("an object was stored without an answer")),
     }
+}
+
+/// Makes an object of a confirmed upload.
+pub(crate) async fn create_from_upload(
+    state: &ApiState,
+    bucket: &BucketRecord,
+    upload: &UploadRecord,
+    policy: Option<UniqueKeyPolicy>,
+) -> Result<ObjectId, ApiError> {
+    let policy = identity::policy(bucket, policy)?;
+    let request = CreateObjectRequest {
+        fields: upload.object_metadata.clone(),
+        ..CreateObjectRequest::default()
+    };
+    let blob = blob_of(upload, BlobId::from_entropy(state.id_bits()));
+    let built = create::assemble(state, bucket, request, vec![blob])?;
+    let made = store_one(state, bucket, built, policy).await?;
+    made.object_id.parse().map_err(ApiError::internal)
+}
+
+/// Whether the object is still there.
+pub(crate) async fn exists(
+    state: &ApiState,
+    bucket: &BucketRecord,
+    id: &ObjectId,
+) -> Result<bool, ApiError> {
+    let store = state.control().store();
+    let ids = std::slice::from_ref(id);
+    let found = store
+        .get_objects(&bucket.namespace_id, &bucket.bucket_id, ids)
+        .await?;
+    Ok(!found.is_empty())
 }
 
 async fn create_many(
@@ -195,7 +243,7 @@ fn checked(body: &PatchObjectRequest) -> Result<&Map<String, Value>, ApiError> {
             "an object's blobs stay as they are; create another object",
         ));
     }
-    create::check_own_fields(&body.fields)?;
+    check_own_fields(&body.fields)?;
     Ok(&body.fields)
 }
 

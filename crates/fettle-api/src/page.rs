@@ -116,6 +116,18 @@ impl Wanted {
         seqs.next_back().filter(|_| full).map(|seq| seq.to_string())
     }
 
+    /// The page of a list that is held whole; a place in it is cursor enough.
+    pub(crate) fn of_whole<T>(&self, records: Vec<T>) -> Result<ListResponse<T>, ApiError> {
+        let total = records.len() as u64;
+        let passed = self.after()?.map_or(self.offset, i64::unsigned_abs);
+        let skipped = usize::try_from(passed).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let places = passed.saturating_add(1)..;
+        let places = places.map(|place| i64::try_from(place).unwrap_or(i64::MAX));
+        let rows = places.zip(records.into_iter().skip(skipped).take(limit));
+        Ok(self.answer(rows.collect(), total, |record| record))
+    }
+
     /// A whole answer from a store's page.
     pub(crate) fn answer<R, T>(
         &self,

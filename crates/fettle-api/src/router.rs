@@ -13,7 +13,7 @@ use crate::layers::{frame, no_method, no_route};
 use crate::state::ApiState;
 use crate::{
     api_keys, batches, buckets, collections, documents, extractors, health, internal, namespaces,
-    objects, openapi, pages, plugins, retrievers, tasks, webhooks,
+    objects, openapi, pages, plugins, retrievers, tasks, uploads, webhooks,
 };
 
 /// A body may be this long unless its route says otherwise: a hundred objects with inline data fit, and a few at once stay small in memory.
@@ -31,6 +31,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(retrievers::routes())
         .merge(batches::routes())
         .merge(tasks::routes())
+        .merge(uploads::routes())
         .merge(webhooks::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(plugins::routes())
@@ -40,7 +41,8 @@ pub fn router(state: ApiState) -> Router {
         .merge(keyed)
         .merge(keyless)
         .merge(health::routes())
-        .merge(internal::routes());
+        .merge(internal::routes())
+        .merge(uploads::receiving());
     openapi::documented(ApiRouter::new().nest("/v1", v1))
         .merge(pages::routes())
         .fallback(no_route)

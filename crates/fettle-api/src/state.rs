@@ -1,11 +1,13 @@
 //! What every handler may use.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fettle_control::Control;
-use fettle_model::UnixMillis;
+use fettle_model::{UnixMillis, UploadId};
 
 use crate::auth::Auth;
+use crate::error::ApiError;
 
 /// Why a query could not be embedded.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,19 @@ struct Shared {
     auth: Auth,
     embedder: Option<Arc<dyn QueryEmbedder>>,
     started_at: UnixMillis,
+    held_uploads: Mutex<BTreeSet<UploadId>>,
+}
+
+/// An upload that no other request works on until this is dropped.
+pub(crate) struct HeldUpload {
+    state: ApiState,
+    id: UploadId,
+}
+
+impl Drop for HeldUpload {
+    fn drop(&mut self) {
+        self.state.held_uploads().remove(&self.id);
+    }
 }
 
 impl ApiState {
@@ -54,6 +69,7 @@ impl ApiState {
                 auth,
                 embedder,
                 started_at,
+                held_uploads: Mutex::default(),
             }),
         }
     }
@@ -81,5 +97,22 @@ impl ApiState {
     /// 120 random bits for an id.
     pub(crate) fn id_bits(&self) -> [u8; 15] {
         self.shared.control.entropy().bytes15()
+    }
+
+    /// Keeps other requests from the upload. There is one server on a database, so its memory is enough.
+    pub(crate) fn hold_upload(&self, id: &UploadId) -> Result<HeldUpload, ApiError> {
+        if !self.held_uploads().insert(id.clone()) {
+            let present = "another request works on it at this moment";
+            return Err(ApiError::conflict("using the upload", present));
+        }
+        Ok(HeldUpload {
+            state: self.clone(),
+            id: id.clone(),
+        })
+    }
+
+    fn held_uploads(&self) -> MutexGuard<'_, BTreeSet<UploadId>> {
+        let held = &self.shared.held_uploads;
+        held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -173,23 +173,15 @@ async fn list(
                 .as_ref()
                 .is_none_or(|wanted| it.event_types.contains(wanted))
     });
-    let total = records.len() as u64;
-    // There are few, so a place in the list is cursor enough.
-    let passed = wanted.after()?.map_or(wanted.offset, i64::unsigned_abs);
-    let places = (passed.saturating_add(1)..).take(usize::try_from(wanted.limit).unwrap_or(0));
-    let page = records
-        .into_iter()
-        .skip(usize::try_from(passed).unwrap_or(usize::MAX));
-    let mut rows = Vec::new();
-    for (place, record) in places.zip(page) {
-        let place = i64::try_from(place).unwrap_or(i64::MAX);
-        rows.push((place, view(&state, record, &[]).await?));
+    let page = wanted.of_whole(records)?;
+    let mut results = Vec::with_capacity(page.results.len());
+    for record in page.results {
+        results.push(view(&state, record, &[]).await?);
     }
-    let answer = wanted.answer(rows, total, |model| model);
     Ok(Json(ListWebhooksResponse {
-        results: answer.results,
-        pagination: answer.pagination,
-        total,
+        results,
+        pagination: page.pagination,
+        total: page.total_count,
     }))
 }
 

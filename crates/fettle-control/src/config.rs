@@ -11,6 +11,8 @@ use fettle_model::attempt::AccessPolicy;
 pub struct ControlConfig {
     /// Where drivers reach `serve`, such as `http://127.0.0.1:8420`.
     pub control_url: String,
+    /// Where clients reach `serve`, when that is not the host that they name, such as `https://fettle.example.org`.
+    pub public_url: Option<String>,
     /// A file that always holds the present `control_url`.
     pub control_url_file: Option<PathBuf>,
     /// The data directory.

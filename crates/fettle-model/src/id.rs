@@ -169,6 +169,10 @@ id!(
     PluginId, "plg_"
 );
 id!(
+    /// A file that a client sends.
+    UploadId, "upl_"
+);
+id!(
     /// A webhook.
     WebhookId, "wh_"
 );

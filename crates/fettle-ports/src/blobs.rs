@@ -1,7 +1,13 @@
 //! The blob store: manifests, uploaded and inline blobs, artifacts, plugin archives.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+/// A blob as it comes in.
+pub type Pieces = BoxStream<'static, Result<Bytes, BlobError>>;
 
 /// Why a blob operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,8 @@ pub struct BlobMeta {
     pub key: String,
     /// Its size in bytes.
     pub size_bytes: u64,
+    /// The store's own mark of the content, where it has one.
+    pub etag: Option<String>,
 }
 
 /// A store of blobs by key.
@@ -50,6 +58,16 @@ pub trait Blobs: Send + Sync {
     fn base_address(&self) -> String;
     /// Stores `bytes` under `key`, replacing what was there; durable on return.
     async fn put(&self, key: &str, bytes: Bytes) -> Result<BlobMeta, BlobError>;
+    /// Stores what comes under `key`, replacing what was there; durable on return. Where a piece is an error, nothing is stored.
+    async fn put_stream(&self, key: &str, pieces: Pieces) -> Result<BlobMeta, BlobError>;
+    /// An address to which anybody may `PUT` this blob with this MIME type for `expires_in`; none where the store cannot be
+    /// reached by clients.
+    async fn sign_put(
+        &self,
+        key: &str,
+        content_type: &str,
+        expires_in: Duration,
+    ) -> Result<Option<String>, BlobError>;
     /// The whole blob.
     async fn get(&self, key: &str) -> Result<Bytes, BlobError>;
     /// Its size.

@@ -10,9 +10,10 @@ pub mod index;
 pub mod records;
 pub mod row_errors;
 pub mod store;
+pub mod upload;
 pub mod webhook;
 
-pub use blobs::{BlobError, BlobMeta, Blobs};
+pub use blobs::{BlobError, BlobMeta, Blobs, Pieces};
 pub use env::{Clock, Entropy};
 pub use events::{
     DeliveryAttempt, DeliveryFilter, DeliveryRecord, DeliveryStatus, DeliveryTarget, EventLog,
@@ -37,4 +38,5 @@ pub use store::{
     BatchCommit, BatchFilter, EffectId, JobCounts, Page, PendingEffect, RowsCommit, Store,
     StoreError, StoreExt,
 };
+pub use upload::{StoredFile, UploadRecord, UploadStatus};
 pub use webhook::{Secret, WebhookChannel, WebhookRecord};

@@ -27,6 +27,8 @@ pub enum ResourceKind {
     Task,
     /// `WebhookRecord`.
     Webhook,
+    /// `UploadRecord`; the name tells bucket and content.
+    Upload,
 }
 
 impl ResourceKind {
@@ -41,6 +43,7 @@ impl ResourceKind {
             Self::Plugin => "plugin",
             Self::Task => "task",
             Self::Webhook => "webhook",
+            Self::Upload => "upload",
         }
     }
 }

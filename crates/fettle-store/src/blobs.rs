@@ -8,21 +8,32 @@ mod key;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fettle_ports::{BlobError, BlobMeta, Blobs};
+use fettle_ports::{BlobError, BlobMeta, Blobs, Pieces};
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::{ObjectStore, ObjectStoreExt};
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use object_store::signer::{SignedUrlOptions, Signer};
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 
 pub use self::address::BlobOpenError;
 use self::failure::blob_error;
 use self::key::KeySpace;
 
+/// Parts in which a blob is written as it comes; S3 takes none below 5 MiB but the last.
+const PART_BYTES: usize = 8 << 20;
+/// Parts of one blob that are on their way to the store at a time; what comes faster waits.
+const PARTS_IN_FLIGHT_MAX: usize = 2;
+
 /// Blobs in a folder (`file:///…`) or a bucket (`s3://bucket/prefix`).
 #[derive(Debug)]
 pub struct ObjectBlobs {
     store: Arc<dyn ObjectStore>,
+    /// Signs addresses for clients, where they can reach the store.
+    signer: Option<Arc<dyn Signer>>,
     keys: KeySpace,
     address: String,
     /// The folder of a `file:///…` store.
@@ -78,14 +89,68 @@ impl Blobs for ObjectBlobs {
     async fn put(&self, key: &str, bytes: Bytes) -> Result<BlobMeta, BlobError> {
         let path = self.keys.path(key)?;
         let size_bytes = bytes.len() as u64;
-        self.store
+        let put = self
+            .store
             .put(&path, bytes.into())
             .await
             .map_err(|error| blob_error(key, &error))?;
         Ok(BlobMeta {
             key: key.to_owned(),
             size_bytes,
+            etag: put.e_tag,
         })
+    }
+
+    async fn put_stream(&self, key: &str, mut pieces: Pieces) -> Result<BlobMeta, BlobError> {
+        let path = self.keys.path(key)?;
+        let failed = |error| blob_error(key, &error);
+        let upload = self.store.put_multipart(&path).await.map_err(failed)?;
+        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut size_bytes = 0;
+        while let Some(piece) = pieces.next().await {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => {
+                    writer.abort().await.map_err(failed)?;
+                    return Err(error);
+                }
+            };
+            size_bytes += piece.len() as u64;
+            writer
+                .wait_for_capacity(PARTS_IN_FLIGHT_MAX)
+                .await
+                .map_err(failed)?;
+            writer.put(piece);
+        }
+        let put = writer.finish().await.map_err(failed)?;
+        Ok(BlobMeta {
+            key: key.to_owned(),
+            size_bytes,
+            etag: put.e_tag,
+        })
+    }
+
+    async fn sign_put(
+        &self,
+        key: &str,
+        content_type: &str,
+        expires_in: Duration,
+    ) -> Result<Option<String>, BlobError> {
+        let path = self.keys.path(key)?;
+        let Some(signer) = &self.signer else {
+            return Ok(None);
+        };
+        let content_type =
+            HeaderValue::from_str(content_type).map_err(|error| BlobError::Unavailable {
+                key: key.to_owned(),
+                message: error.to_string(),
+            })?;
+        let options = SignedUrlOptions::default().with_signed_header(CONTENT_TYPE, content_type);
+        let signed = signer
+            .signed_url_opts(Method::PUT, &path, expires_in, &options)
+            .await
+            .map_err(|error| blob_error(key, &error))?;
+        Ok(Some(signed.into()))
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, BlobError> {
@@ -110,6 +175,7 @@ impl Blobs for ObjectBlobs {
         Ok(BlobMeta {
             key: key.to_owned(),
             size_bytes: meta.size,
+            etag: meta.e_tag,
         })
     }
 

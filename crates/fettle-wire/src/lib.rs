@@ -19,6 +19,7 @@ pub mod progress;
 pub mod task;
 pub mod tier;
 pub mod time;
+pub mod upload;
 pub mod webhook;
 
 /// The reports of drivers and workers to `serve`.

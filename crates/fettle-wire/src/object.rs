@@ -103,6 +103,8 @@ pub struct CreateBlobRequest {
     pub blob_type: FieldType,
     /// A value, an address (`file://`, `http(s)://`, `s3://`), a `data:` address, or base64 of a file.
     pub data: Option<Value>,
+    /// A confirmed upload of the bucket, in the place of `data`.
+    pub upload_id: Option<String>,
     /// Where it lies in the bucket, for people.
     pub key_prefix: Option<String>,
     /// The user's own notes.

@@ -146,6 +146,7 @@ fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<Contro
     Ok(ControlConfig {
         control_url: url.to_owned(),
         control_url_file: Some(url_file),
+        public_url: args.public_url.clone(),
         data_dir: data_dir.to_owned(),
         model_dir: args.model_dir.as_ref().map(absolute).transpose()?,
         access: AccessPolicy {

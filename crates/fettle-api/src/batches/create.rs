@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use fettle_core::Batch;
-use fettle_model::{BatchId, BatchStatus, CollectionId, NamespaceId, ObjectId};
+use fettle_model::{BatchId, BatchStatus, CollectionId, NamespaceId, ObjectId, TaskId};
 use fettle_ports::{BatchRecord, BucketRecord};
 use fettle_wire::batch::{
     AddObjectsRequest, BATCH_NAME_LENGTH_MAX, BATCH_OBJECTS_PER_REQUEST_MAX, BatchModel,
@@ -123,6 +123,27 @@ async fn draft(
         created_at: now,
         updated_at: now,
     })
+}
+
+/// Puts objects into a batch of their own and submits it.
+pub(crate) async fn submit_objects(
+    state: &ApiState,
+    tenant: &Tenant,
+    bucket: &BucketRecord,
+    objects: Vec<ObjectId>,
+) -> Result<(BatchId, Option<TaskId>), ApiError> {
+    let count = objects.len() as u64;
+    let body = CreateBatchRequest::default();
+    let record = draft(state, tenant, bucket, body, count).await?;
+    let control = state.control();
+    control.store().insert_batch(&record, &objects).await?;
+    let none = std::collections::BTreeMap::new();
+    let submitted = control
+        .submit(&record.namespace_id, &record.batch_id, &none)
+        .await;
+    let (record, _) = submitted
+        .map_err(|error| ApiError::from(error).with("batch_id", record.batch_id.as_str()))?;
+    Ok((record.batch_id, record.task_id))
 }
 
 fn check_metadata(metadata: &Map<String, Value>) -> Result<(), ApiError> {

@@ -108,6 +108,25 @@ pub(crate) fn build(
     Ok(BuiltBlob { record, store })
 }
 
+/// A blob whose data are an upload's file, which `of_file` tells of.
+pub(super) fn of_upload(
+    request: CreateBlobRequest,
+    index: usize,
+    of_file: BlobRecord,
+) -> Result<BlobRecord, ApiError> {
+    if request.data.is_some() {
+        let at = index.to_string();
+        let message = "stands beside `upload_id`; a blob has one of the two";
+        return Err(ApiError::invalid(&["blobs", &at, "data"], message));
+    }
+    Ok(BlobRecord {
+        property: request.property,
+        blob_type: request.blob_type.as_str().to_owned(),
+        metadata: request.metadata.unwrap_or_default(),
+        ..of_file
+    })
+}
+
 fn read(kind: FieldType, data: Value, access: &AccessPolicy) -> Result<Data, String> {
     let text = match data {
         Value::Null => return Err("is missing: give a value, an address, or base64".to_owned()),

@@ -1,10 +1,10 @@
 //! New objects: checked against the bucket's schema, their bytes stored first, then their records, all or none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use fettle_model::{BlobId, ObjectId};
-use fettle_ports::{BlobRecord, BucketRecord, ObjectRecord};
+use fettle_ports::{BlobRecord, BucketRecord, ObjectRecord, UploadRecord};
 use fettle_wire::bucket::BucketSchema;
 use fettle_wire::object::{
     BLOBS_PER_OBJECT_MAX, CreateObjectRequest, CreateObjectsBatchResponse, FailedObject,
@@ -18,6 +18,7 @@ use crate::buckets::schema;
 use crate::error::ApiError;
 use crate::lookup::only;
 use crate::state::ApiState;
+use crate::uploads::blob_of;
 
 /// An object's own fields, as JSON: its record is read whole with every list.
 const FIELDS_BYTES_MAX: usize = 256 * 1024;
@@ -97,7 +98,27 @@ impl Made {
 pub(crate) fn build(
     state: &ApiState,
     bucket: &BucketRecord,
+    mut request: CreateObjectRequest,
+    uploads: &BTreeMap<usize, UploadRecord>,
+) -> Result<Built, ApiError> {
+    let schema = schema::of(bucket)?;
+    let object_id = ObjectId::from_entropy(state.id_bits());
+    let requested = request.blobs.take().unwrap_or_default();
+    let (blobs, bytes) = build_blobs(state, bucket, &schema, &object_id, requested, uploads)?;
+    let built = assemble(state, bucket, request, blobs)?;
+    let record = ObjectRecord {
+        object_id,
+        ..built.record
+    };
+    Ok(Built { record, bytes })
+}
+
+/// Checks an object whose blobs are made already.
+pub(super) fn assemble(
+    state: &ApiState,
+    bucket: &BucketRecord,
     request: CreateObjectRequest,
+    blobs: Vec<BlobRecord>,
 ) -> Result<Built, ApiError> {
     only("canonicalize_source", request.canonicalize_source, &true)?;
     only("force_remirror", request.force_remirror, &false)?;
@@ -113,9 +134,6 @@ pub(crate) fn build(
     }
     check_own_fields(&request.fields)?;
     let schema = schema::of(bucket)?;
-    let object_id = ObjectId::from_entropy(state.id_bits());
-    let requested = request.blobs.unwrap_or_default();
-    let (blobs, bytes) = build_blobs(state, bucket, &schema, &object_id, requested)?;
     let mut fields = request.fields;
     let filled: BTreeSet<&str> = blobs.iter().map(|blob| blob.property.as_str()).collect();
     schema::check_fields(&schema, &mut fields, &filled)?;
@@ -124,7 +142,7 @@ pub(crate) fn build(
     let record = ObjectRecord {
         namespace_id: bucket.namespace_id.clone(),
         bucket_id: bucket.bucket_id.clone(),
-        object_id,
+        object_id: ObjectId::from_entropy(state.id_bits()),
         key_prefix: request.key_prefix,
         unique_key: identity::unique_key(bucket, &blobs, &fields)?,
         content_hash: identity::content_hash(&blobs),
@@ -135,7 +153,10 @@ pub(crate) fn build(
         created_at: now,
         updated_at: now,
     };
-    Ok(Built { record, bytes })
+    Ok(Built {
+        record,
+        bytes: Vec::new(),
+    })
 }
 
 fn check_idempotency_key(key: Option<&str>) -> Result<(), ApiError> {
@@ -156,6 +177,7 @@ fn build_blobs(
     schema: &BucketSchema,
     object: &ObjectId,
     requested: Vec<fettle_wire::object::CreateBlobRequest>,
+    uploads: &BTreeMap<usize, UploadRecord>,
 ) -> Result<BlobsAndBytes, ApiError> {
     if requested.len() > BLOBS_PER_OBJECT_MAX {
         let message = format!(
@@ -170,6 +192,15 @@ fn build_blobs(
     for (index, request) in requested.into_iter().enumerate() {
         schema::check_blob(schema, &request.property, request.blob_type, index)?;
         let id = BlobId::from_entropy(state.id_bits());
+        if let Some(upload) = uploads.get(&index) {
+            records.push(blob::of_upload(request, index, blob_of(upload, id))?);
+            continue;
+        }
+        if request.upload_id.is_some() {
+            let at = index.to_string();
+            let message = "can be named when an object is made alone, not among many";
+            return Err(ApiError::invalid(&["blobs", &at, "upload_id"], message));
+        }
         let access = &state.control().config().access;
         let built = blob::build(request, index, id, &prefix, access)?;
         records.push(built.record);
@@ -260,7 +291,7 @@ pub(crate) async fn insert_each(
         let at = ["objects".into(), index.into()];
         let read = body::parse_value::<Map<String, Value>>(object, &at)
             .and_then(|map| body::open(map, &at));
-        let built = match read.and_then(|request| build(state, bucket, request)) {
+        let built = match read.and_then(|request| build(state, bucket, request, &BTreeMap::new())) {
             Ok(built) => built,
             Err(error) => {
                 failed.push(refused(index, &error));

@@ -186,6 +186,7 @@ fn config(data: &Path) -> ControlConfig {
     ControlConfig {
         control_url: "http://127.0.0.1:1".into(),
         control_url_file: None,
+        public_url: None,
         data_dir: data.to_owned(),
         model_dir: None,
         access: AccessPolicy {

@@ -18,4 +18,5 @@ mod openapi;
 mod resources;
 mod run;
 mod tenancy;
+mod uploads;
 mod webhooks;

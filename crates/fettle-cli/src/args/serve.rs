@@ -37,6 +37,9 @@ pub struct ServeArgs {
     /// Address to listen on; beyond loopback an own API key must be set
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8420")]
     pub listen: SocketAddr,
+    /// Where clients reach the server, such as https://fettle.example.org; needed for upload addresses behind a proxy, else the host that a client names
+    #[arg(long, env = "FETTLE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
     /// Folder of the sentence-embedding model (config.json, tokenizer.json, model.safetensors); without one, lexical vectors are made
     #[arg(long, env = "FETTLE_MODEL_DIR", value_name = "DIR")]
     pub model_dir: Option<PathBuf>,

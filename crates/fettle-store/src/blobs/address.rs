@@ -106,6 +106,7 @@ fn open_folder(folder: &Path, address: &str) -> Result<ObjectBlobs, BlobOpenErro
     })?;
     Ok(ObjectBlobs {
         store: Arc::new(store),
+        signer: None,
         keys: KeySpace::below("").ok_or_else(|| BlobOpenError::BadPrefix {
             address: address.to_owned(),
         })?,
@@ -144,20 +145,22 @@ fn open_s3(
     let builder = AmazonS3Builder::new()
         .with_client_options(client)
         .with_retry(retry);
-    let store = env
-        .into_iter()
-        .filter_map(|(name, value)| Some((s3_setting(&name)?, value)))
-        .fold(builder, |builder, (key, value)| {
-            builder.with_config(key, value)
-        })
-        .with_bucket_name(bucket)
-        .build()
-        .map_err(|source| BlobOpenError::Settings {
-            address: address.to_owned(),
-            source,
-        })?;
+    let store = Arc::new(
+        env.into_iter()
+            .filter_map(|(name, value)| Some((s3_setting(&name)?, value)))
+            .fold(builder, |builder, (key, value)| {
+                builder.with_config(key, value)
+            })
+            .with_bucket_name(bucket)
+            .build()
+            .map_err(|source| BlobOpenError::Settings {
+                address: address.to_owned(),
+                source,
+            })?,
+    );
     Ok(ObjectBlobs {
-        store: Arc::new(store),
+        store: store.clone(),
+        signer: Some(store),
         keys,
         address: format!("s3://{bucket}/{prefix}")
             .trim_end_matches('/')

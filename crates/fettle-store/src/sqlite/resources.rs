@@ -45,7 +45,8 @@ fn is_global(kind: ResourceKind) -> bool {
         | ResourceKind::Collection
         | ResourceKind::Plugin
         | ResourceKind::Task
-        | ResourceKind::Webhook => false,
+        | ResourceKind::Webhook
+        | ResourceKind::Upload => false,
     }
 }
 

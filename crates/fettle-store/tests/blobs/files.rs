@@ -4,7 +4,7 @@ use bytes::Bytes;
 use fettle_ports::{BlobError, Blobs};
 use fettle_store::ObjectBlobs;
 
-use crate::common::{deletes_by_prefix, keeps_blobs};
+use crate::common::{deletes_by_prefix, keeps_blobs, keeps_streams};
 
 fn open() -> (tempfile::TempDir, ObjectBlobs) {
     let dir = tempfile::tempdir().unwrap();
@@ -17,6 +17,7 @@ fn open() -> (tempfile::TempDir, ObjectBlobs) {
 async fn a_folder_keeps_blobs() {
     let (_dir, blobs) = open();
     keeps_blobs(&blobs).await;
+    keeps_streams(&blobs).await;
 }
 
 #[tokio::test]

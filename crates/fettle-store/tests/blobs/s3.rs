@@ -12,7 +12,7 @@ use s3s::HttpError;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 
-use crate::common::{deletes_by_prefix, keeps_blobs};
+use crate::common::{deletes_by_prefix, keeps_blobs, keeps_streams};
 
 /// A server with one bucket, `fettle`, and one key.
 struct Server {
@@ -56,7 +56,9 @@ fn open(address: &str, endpoint: &str, secret: &str) -> ObjectBlobs {
 #[tokio::test]
 async fn a_bucket_keeps_blobs() {
     let server = Server::start().await;
-    keeps_blobs(&server.open("s3://fettle", "secret")).await;
+    let blobs = server.open("s3://fettle", "secret");
+    keeps_blobs(&blobs).await;
+    keeps_streams(&blobs).await;
 }
 
 #[tokio::test]

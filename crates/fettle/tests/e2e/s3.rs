@@ -32,13 +32,9 @@ fn serve_s3(dir: &Path) -> SocketAddr {
     address
 }
 
-#[test]
-fn a_batch_reads_and_keeps_its_blobs_on_s3() {
-    let dir = tempfile::tempdir().unwrap();
-    let bucket_dir = dir.path().join("s3/fettle");
-    std::fs::create_dir_all(bucket_dir.join("in")).unwrap();
-    std::fs::write(bucket_dir.join("in/river.txt"), "a river in a bucket").unwrap();
-    let address = serve_s3(&dir.path().join("s3"));
+/// A server whose blobs lie in the bucket `fettle` of an S3 server.
+fn start(dir: &Path) -> Server {
+    let address = serve_s3(&dir.join("s3"));
     let env = [
         ("AWS_ENDPOINT_URL", format!("http://{address}")),
         ("AWS_ALLOW_HTTP", "true".to_owned()),
@@ -48,7 +44,16 @@ fn a_batch_reads_and_keeps_its_blobs_on_s3() {
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let blobs = ["--blobs", "s3://fettle/data"];
-    let server = Server::start_with(&dir.path().join("data"), dir.path(), &blobs, env);
+    Server::start_with(&dir.join("data"), dir, &blobs, env)
+}
+
+#[test]
+fn a_batch_reads_and_keeps_its_blobs_on_s3() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket_dir = dir.path().join("s3/fettle");
+    std::fs::create_dir_all(bucket_dir.join("in")).unwrap();
+    std::fs::write(bucket_dir.join("in/river.txt"), "a river in a bucket").unwrap();
+    let server = start(dir.path());
     let bucket = server.bucket("far");
     server.collection("pages", &bucket, "universal_extractor", json!({}));
     // Too long to live in the record, so it is kept in the blob store.
@@ -79,4 +84,43 @@ fn a_batch_reads_and_keeps_its_blobs_on_s3() {
         bucket_dir.join("data/manifests").is_dir(),
         "the manifest is not on S3"
     );
+}
+
+#[test]
+fn a_file_goes_to_the_stores_own_signed_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket_dir = dir.path().join("s3/fettle");
+    std::fs::create_dir_all(&bucket_dir).unwrap();
+    let server = start(dir.path());
+    let uploads = format!("/v1/buckets/{}/uploads", server.bucket("far"));
+    let wanted = |size: u64| {
+        let body = json!({"filename": "a.txt", "content_type": "text/plain", "blob_property": "file", "file_size_bytes": size});
+        server.post(&uploads, body)
+    };
+    let put = |upload: &serde_json::Value, bytes: &'static str| {
+        let url = text(&upload["presigned_url"]);
+        assert!(url.contains("X-Amz-Signature="), "{url}");
+        let request = server.http.put(url).header("content-type", "text/plain");
+        let answer = request.body(bytes).send().unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    };
+    let confirm = |upload: &serde_json::Value| {
+        let path = format!("{uploads}/{}/confirm", text(&upload["upload_id"]));
+        server.try_call("POST", &path, Some(json!({})))
+    };
+    let made = wanted(5);
+    assert_eq!(confirm(&made).0, 409, "nothing has come");
+    put(&made, "hello");
+    let (status, confirmed) = confirm(&made);
+    assert_eq!(status, 200, "{confirmed:#}");
+    assert!(confirmed["object_id"].is_string(), "{confirmed:#}");
+    let file = bucket_dir.join("data").join(text(&made["s3_key"]));
+    assert_eq!(std::fs::read(file).unwrap(), b"hello");
+    let short = wanted(100);
+    put(&short, "short");
+    let (status, refused) = confirm(&short);
+    assert_eq!(status, 422, "{refused:#}");
+    let file = bucket_dir.join("data").join(text(&short["s3_key"]));
+    assert!(!file.exists(), "what is not as announced stays");
+    assert_eq!(confirm(&short).0, 409, "it was given up");
 }
