@@ -154,6 +154,18 @@ impl ApiError {
         error
     }
 
+    /// The key made too many requests.
+    pub(crate) fn too_many(after: Duration) -> Self {
+        let message = format!(
+            "this API key makes more requests than it may; go on in {} s",
+            after.as_secs()
+        );
+        Self {
+            error_type: ErrorType::TooManyRequestsError,
+            ..Self::retryable(message, after)
+        }
+    }
+
     /// The operation is not built yet.
     pub(crate) fn not_built(message: impl Into<String>) -> Self {
         Self::new(ErrorType::NotImplementedError, message).with("retryable", false)

@@ -23,6 +23,8 @@ mod openapi;
 mod page;
 mod pages;
 mod plugins;
+mod rate;
+mod replay;
 mod retrievers;
 mod router;
 mod state;

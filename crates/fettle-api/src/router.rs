@@ -10,6 +10,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 
 use crate::auth::{allow_key, require_key};
 use crate::layers::{frame, no_method, no_route};
+use crate::rate::limit;
+use crate::replay::replay;
 use crate::state::ApiState;
 use crate::{
     api_keys, batches, buckets, collections, documents, extractors, health, internal, namespaces,
@@ -34,7 +36,9 @@ pub fn router(state: ApiState) -> Router {
         .merge(uploads::routes())
         .merge(webhooks::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .route_layer(from_fn_with_state(state.clone(), replay))
         .merge(plugins::routes())
+        .route_layer(from_fn_with_state(state.clone(), limit))
         .route_layer(from_fn_with_state(state.clone(), require_key));
     let keyless = extractors::routes().route_layer(from_fn_with_state(state.clone(), allow_key));
     let v1 = ApiRouter::new()

@@ -8,6 +8,7 @@ use fettle_model::{UnixMillis, UploadId};
 
 use crate::auth::Auth;
 use crate::error::ApiError;
+use crate::rate::Rates;
 
 /// Why a query could not be embedded.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,7 @@ struct Shared {
     auth: Auth,
     embedder: Option<Arc<dyn QueryEmbedder>>,
     started_at: UnixMillis,
+    rates: Rates,
     held_uploads: Mutex<BTreeSet<UploadId>>,
 }
 
@@ -69,6 +71,7 @@ impl ApiState {
                 auth,
                 embedder,
                 started_at,
+                rates: Rates::default(),
                 held_uploads: Mutex::default(),
             }),
         }
@@ -92,6 +95,10 @@ impl ApiState {
 
     pub(crate) fn started_at(&self) -> UnixMillis {
         self.shared.started_at
+    }
+
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.shared.rates
     }
 
     /// 120 random bits for an id.

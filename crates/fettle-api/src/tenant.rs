@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::state::ApiState;
 
 /// The header that names a namespace.
-const NAMESPACE_HEADER: &str = "x-namespace";
+pub(crate) const NAMESPACE_HEADER: &str = "x-namespace";
 
 /// The namespace of a request, with the key that may see it.
 pub(crate) struct Tenant {

@@ -23,6 +23,8 @@ pub struct ControlConfig {
     pub access: AccessPolicy,
     /// `host` or `host:port` that webhooks may be sent to although their address is private.
     pub webhook_hosts: Vec<String>,
+    /// Requests that an API key may make each second; no limit when none.
+    pub requests_per_second: Option<f64>,
     /// What a job may use when nobody says otherwise.
     pub default_resources: Resources,
     /// A row that takes longer is failed, in milliseconds.

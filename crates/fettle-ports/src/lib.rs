@@ -8,6 +8,7 @@ pub mod events;
 pub mod executor;
 pub mod index;
 pub mod records;
+pub mod requests;
 pub mod row_errors;
 pub mod store;
 pub mod upload;
@@ -30,6 +31,7 @@ pub use records::{
     ApiKeyRecord, BatchRecord, BlobRecord, BucketRecord, CollectionRecord, CollectionSource,
     NamespaceRecord, ObjectRecord, PluginRecord, Resource, ResourceKind, TaskRecord, UserKey,
 };
+pub use requests::{KnownRequest, RequestKey, RequestLog, StoredAnswer};
 pub use row_errors::{
     ERROR_GROUPS_PER_JOB_MAX, ErrorCount, ErrorGroups, FINGERPRINT_OF_OTHERS, FailedRow,
     RowErrorQuery, StoredErrorGroup, StoredRowError,

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::events::EventLog;
 use crate::records::{BatchRecord, ObjectRecord, Resource, ResourceKind};
+use crate::requests::RequestLog;
 use crate::row_errors::{ErrorGroups, FailedRow, RowErrorQuery, StoredRowError};
 
 /// Records are read this many at a time where all are needed.
@@ -143,7 +144,7 @@ pub struct BatchFilter {
 
 /// Durable state. Every write is durable on return.
 #[async_trait]
-pub trait Store: EventLog + Send + Sync {
+pub trait Store: EventLog + RequestLog + Send + Sync {
     // Resources, untyped; `StoreExt` gives the typed calls.
 
     /// Adds a record; `AlreadyExists` when its name is taken within the namespace.

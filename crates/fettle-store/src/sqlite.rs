@@ -18,6 +18,7 @@ mod lock;
 mod objects;
 mod port;
 mod readers;
+mod requests;
 mod resources;
 mod rows;
 mod schema;

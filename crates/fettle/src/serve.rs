@@ -154,6 +154,7 @@ fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<Contro
             private_hosts: args.allow_private_host.clone(),
         },
         webhook_hosts: args.allow_webhook_host.clone(),
+        requests_per_second: args.rate_limit,
         default_resources: ControlConfig::standard_resources(),
         stuck: stuck_policy(args),
         row_timeout_ms: args

@@ -44,6 +44,9 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
         parameters.extend(names_in(path).map(path_parameter));
         if !path.starts_with(KEYLESS) {
             parameters.push(namespace_parameter());
+            if method == "post" {
+                parameters.push(idempotency_parameter());
+            }
         }
     }
     let security = if path.starts_with(KEYLESS) {
@@ -91,6 +94,16 @@ fn path_parameter(name: &str) -> Value {
         _ => json!({"type": "string", "minLength": 1}),
     };
     json!({"name": name, "in": "path", "required": true, "schema": schema})
+}
+
+fn idempotency_parameter() -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": false,
+        "description": "A request that comes again under its key within a day is not done again; its answer is given again.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    })
 }
 
 fn namespace_parameter() -> Value {

@@ -194,6 +194,7 @@ fn config(data: &Path) -> ControlConfig {
             private_hosts: vec![],
         },
         webhook_hosts: vec!["127.0.0.1".into()],
+        requests_per_second: None,
         default_resources: ControlConfig::standard_resources(),
         stuck: fettle_control::StuckPolicy::default(),
         row_timeout_ms: None,

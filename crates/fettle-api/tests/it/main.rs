@@ -15,6 +15,7 @@ mod executor;
 mod harness;
 mod identity;
 mod openapi;
+mod replay;
 mod resources;
 mod run;
 mod tenancy;

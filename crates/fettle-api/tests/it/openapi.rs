@@ -81,3 +81,81 @@ async fn a_key_is_asked_for_where_the_document_says_so() {
         assert_eq!(status == 401, needs_key, "{method} {path}: {answer}");
     }
 }
+
+/// Whether any other key is refused by a body's schema.
+fn is_closed(document: &Value, schema: &Value) -> bool {
+    let target = schema["$ref"].as_str();
+    let target = target.and_then(|reference| document.pointer(&reference[1..]));
+    let parts = schema["anyOf"].as_array().into_iter().flatten();
+    let within = parts.clone().any(|part| is_closed(document, part));
+    schema["additionalProperties"] == false
+        || within
+        || target.is_some_and(|target| is_closed(document, target))
+}
+
+#[tokio::test]
+async fn an_unknown_key_of_a_body_is_refused_by_name() {
+    let api = Api::new().await;
+    let document = api.ok("GET", "/openapi.json", Value::Null).await;
+    let mut tried = 0;
+    for (path, method, operation) in operations(&document) {
+        let body = operation.pointer("/requestBody/content/application~1json/schema");
+        if !body.is_some_and(|schema| is_closed(&document, schema)) {
+            continue;
+        }
+        tried += 1;
+        let path = path.replace("{tier_num}", "0").replace(['{', '}'], "");
+        let body = json!({"no_such_key": 1});
+        let error = api.refused(422, &method.to_uppercase(), &path, body).await;
+        let issue = &error["details"]["validation_errors"][0];
+        assert_eq!(
+            issue["type"], "extra_forbidden",
+            "{method} {path}: {error:#}"
+        );
+        assert_eq!(
+            issue["location"],
+            json!(["body", "no_such_key"]),
+            "{method} {path}"
+        );
+    }
+    assert!(tried > 30, "{tried}");
+}
+
+#[tokio::test]
+async fn buckets_collections_and_namespaces_go_by_name_as_by_id() {
+    let api = Api::new().await;
+    let (bucket, collection) = api.bucket_and_collection().await;
+    let namespace = api.ok("GET", "/v1/namespaces/default", Value::Null).await;
+    let namespace = namespace["namespace_id"].as_str().unwrap();
+    let document = api.ok("GET", "/openapi.json", Value::Null).await;
+    let kinds = [
+        ("bucket", bucket.as_str(), "docs"),
+        ("collection", &collection, "chunks"),
+        ("namespace", namespace, "default"),
+    ];
+    let mut tried = 0;
+    for (path, method, _) in operations(&document).filter(|(_, method, _)| *method == "get") {
+        let Some((kind, id, name)) = kinds
+            .iter()
+            .find(|(kind, ..)| path.contains(&format!("/{{{kind}")))
+        else {
+            continue;
+        };
+        tried += 1;
+        let answered = async |named: &str| {
+            let fill = |part: &str| match part {
+                part if part.starts_with(&format!("{{{kind}")) => named.to_owned(),
+                "{tier_num}" => "0".to_owned(),
+                part => part.replace(['{', '}'], ""),
+            };
+            let path: Vec<String> = path.split('/').map(fill).collect();
+            api.call(&method.to_uppercase(), &path.join("/"), Value::Null)
+                .await
+        };
+        let (by_id, by_name) = (answered(id).await, answered(name).await);
+        assert_eq!(by_id.0, by_name.0, "{path}: {:#}", by_name.1);
+        let missing = &by_name.1["error"]["details"]["resource"];
+        assert_ne!(missing, kind, "{path}: {:#}", by_name.1);
+    }
+    assert!(tried > 15, "{tried}");
+}

@@ -52,6 +52,9 @@ pub struct ServeArgs {
     /// Host, or host:port, that webhooks may be sent to although its address is private; may be repeated
     #[arg(long, value_name = "HOST")]
     pub allow_webhook_host: Vec<String>,
+    /// Requests that each API key may make a second, ten seconds' worth of them at once; no limit when left out
+    #[arg(long, env = "FETTLE_RATE_LIMIT", value_name = "REQUESTS", value_parser = parse_rate)]
+    pub rate_limit: Option<f64>,
     /// CPU cores that jobs may use together; all of the machine's when left out
     #[arg(long, value_name = "CORES")]
     pub capacity_cpus: Option<f64>,
@@ -74,6 +77,13 @@ pub struct ServeArgs {
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log: LogFormat,
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("must be a number above zero".to_owned()),
+    }
 }
 
 /// Options of `doctor`.

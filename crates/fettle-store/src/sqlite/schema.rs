@@ -13,7 +13,7 @@ use super::connection::database_error;
 const APPLICATION_ID: i64 = 0x4674_746c;
 
 /// One entry per version, applied in order.
-const MIGRATIONS: &[&str] = &[V1, V2, EVENTS, ERROR_GROUPS];
+const MIGRATIONS: &[&str] = &[V1, V2, EVENTS, ERROR_GROUPS, REQUESTS];
 
 /// Sequence numbers are cursors and outbox ids; AUTOINCREMENT keeps them from ever being given twice.
 /// Everything of a batch hangs on `batches.seq` and goes with it. Bodies are JSON of the types in `fettle-ports`,
@@ -182,6 +182,8 @@ const EVENTS: &str = include_str!("migrations/events.sql");
 
 /// Row errors by what their messages have in common.
 const ERROR_GROUPS: &str = include_str!("migrations/error_groups.sql");
+/// Requests with an idempotency key.
+const REQUESTS: &str = include_str!("migrations/requests.sql");
 
 /// The version that this code writes.
 fn known_version() -> i64 {
