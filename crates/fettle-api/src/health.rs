@@ -41,7 +41,7 @@ async fn deep(State(state): State<ApiState>) -> Json<HealthCheckResponse> {
         checked("the document index", control.index().check()),
     );
     let capacity = control.executor().capacity();
-    let backend = (capacity.num_cpus <= 0.0).then(|| "the backend has no cores".to_owned());
+    let backend = (capacity.now.num_cpus <= 0.0).then(|| "the backend has no cores".to_owned());
     let data = HealthServiceStatus {
         cache: true,
         inference: backend.is_none(),
@@ -57,9 +57,9 @@ async fn deep(State(state): State<ApiState>) -> Json<HealthCheckResponse> {
     meta.insert(
         "capacity".to_owned(),
         json!({
-            "num_cpus": capacity.num_cpus,
-            "num_gpus": capacity.num_gpus,
-            "memory_bytes": capacity.memory_bytes,
+            "num_cpus": capacity.now.num_cpus,
+            "num_gpus": capacity.now.num_gpus,
+            "memory_bytes": capacity.now.memory_bytes,
             "memory_per_worker_max_bytes": capacity.memory_per_worker_max_bytes,
         }),
     );

@@ -5,9 +5,9 @@
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use fettle_model::AttemptId;
+use fettle_model::{AttemptId, AttemptSpec};
 use fettle_wire::internal::{
     ExitReport, Heartbeat, HeartbeatAck, ROWS_BODY_BYTES_MAX, RowsAck, RowsReport,
 };
@@ -28,6 +28,7 @@ pub(crate) fn routes() -> Router<ApiState> {
     let small = Router::new()
         .route("/internal/attempts/{attempt}/heartbeat", post(heartbeat))
         .route("/internal/attempts/{attempt}/exit", post(exit))
+        .route("/internal/attempts/{attempt}/spec", get(spec))
         .layer(DefaultBodyLimit::max(REPORT_BODY_BYTES_MAX));
     large.merge(small)
 }
@@ -56,6 +57,13 @@ async fn rows(
     Body(report): Body<RowsReport>,
 ) -> Result<Json<RowsAck>, ApiError> {
     Ok(Json(state.control().record_rows(&attempt, report).await?))
+}
+
+async fn spec(
+    State(state): State<ApiState>,
+    Reporter(attempt): Reporter,
+) -> Result<Json<AttemptSpec>, ApiError> {
+    Ok(Json(state.control().attempt_spec(&attempt).await?))
 }
 
 async fn heartbeat(

@@ -15,7 +15,7 @@ pub use batch::{
     RetryArgs, WatchArgs,
 };
 pub use classify::{ClassifyArgs, RulesCommand};
-pub use serve::{DoctorArgs, InternalArgs, LogFormat, ServeArgs, StuckAction};
+pub use serve::{DoctorArgs, ExecutorKind, InternalArgs, LogFormat, ServeArgs, StuckAction};
 pub use size::MemorySize;
 pub use work::{DemoArgs, PluginAddArgs, PluginCommand, RunArgs};
 

@@ -24,8 +24,8 @@ mod stop;
 mod text;
 
 pub use args::{
-    ClassifyArgs, Cli, Command, DoctorArgs, GlobalArgs, InternalArgs, LogFormat, MemorySize,
-    RulesCommand, ServeArgs, StuckAction, VARIABLES, command,
+    ClassifyArgs, Cli, Command, DoctorArgs, ExecutorKind, GlobalArgs, InternalArgs, LogFormat,
+    MemorySize, RulesCommand, ServeArgs, StuckAction, VARIABLES, command,
 };
 pub use error::CliError;
 pub use exit::Code;

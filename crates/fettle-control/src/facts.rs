@@ -64,7 +64,7 @@ impl Control {
             last_good: Vec::new(),
             error_groups: errors.groups.into_iter().map(error_group).collect(),
             error_counts: errors.counts.into_iter().map(error_count).collect(),
-            node_memory_bytes: Some(self.executor().capacity().memory_bytes),
+            node_memory_bytes: Some(self.executor().capacity().memory_per_worker_max_bytes),
         })
     }
 

@@ -74,15 +74,11 @@ fn admissions(shared: &Shared) -> Vec<Decided> {
         return Vec::new();
     }
     let capacity = shared.ports.executor.capacity();
-    let total = Room {
-        num_cpus: capacity.num_cpus,
-        num_gpus: capacity.num_gpus,
-        memory_bytes: capacity.memory_bytes,
-    };
     let verdicts = admit(
         &waiting,
-        total,
+        capacity.now,
         used(&jobs),
+        capacity.most,
         capacity.memory_per_worker_max_bytes,
     );
     let mut decided = Vec::new();

@@ -10,20 +10,33 @@ use fettle_model::report::{
     RowsReport,
 };
 use fettle_model::{
-    AttemptEvidence, AttemptId, AttemptStatus, CollectionId, KillOrder, RowOutcome, WorkerDeath,
+    AttemptEvidence, AttemptId, AttemptSpec, AttemptStatus, CollectionId, KillOrder, RowOutcome,
+    WorkerDeath,
 };
 use fettle_ports::{Document, FailedRow, NamedVector, RowsCommit};
 
 use crate::control::Control;
-use crate::error::ReportError;
+use crate::error::{ReportError, RequestError};
 use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
-use crate::summary;
+use crate::{spec, summary};
 
 /// Deaths that are remembered as told; a driver repeats those of one heartbeat at most.
 const DEATHS_MAX: usize = fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
 
 impl Control {
+    /// What an attempt is to do, for a driver on another machine. One that is over or is to end is not known.
+    pub async fn attempt_spec(&self, attempt: &AttemptId) -> Result<AttemptSpec, RequestError> {
+        let live = self.shared.fences.get(attempt);
+        let live = live.filter(|live| live.status != AttemptStatus::Cancelling);
+        let batch = live.and_then(|live| self.shared.batch(&live.fence.batch_id));
+        let batch = batch.ok_or_else(|| RequestError::NoSuch {
+            kind: "attempt",
+            id: attempt.to_string(),
+        })?;
+        spec::build(&self.shared, &batch, attempt).await
+    }
+
     /// Writes documents, then outcomes; rows that have an outcome keep it.
     pub async fn record_rows(
         &self,

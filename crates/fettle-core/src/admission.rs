@@ -44,12 +44,14 @@ pub enum Verdict {
     },
 }
 
-/// Decides about every waiting job. `total` is what the backend has, `used` what running jobs hold, `per_worker_max_bytes` the most memory one worker could get.
+/// Decides about every waiting job. `total` is what the backend has, `used` what running jobs hold, `most` what it could have if all that it
+/// lost came back, `per_worker_max_bytes` the most memory one worker could get.
 #[must_use]
 pub fn admit(
     waiting: &[Waiting],
     total: Room,
     used: Room,
+    most: Room,
     per_worker_max_bytes: u64,
 ) -> Vec<(JobId, Verdict)> {
     let mut queue: Vec<&Waiting> = waiting.iter().collect();
@@ -63,14 +65,14 @@ pub fn admit(
         memory_bytes: total.memory_bytes.saturating_sub(used.memory_bytes),
     };
     let verdict = |entry: &&Waiting| {
-        let verdict = decide(&entry.resources, total, &mut free, per_worker_max_bytes);
+        let verdict = decide(&entry.resources, most, &mut free, per_worker_max_bytes);
         (entry.job.clone(), verdict)
     };
     queue.iter().map(verdict).collect()
 }
 
-fn decide(asked: &Resources, total: Room, free: &mut Room, per_worker_max: u64) -> Verdict {
-    if let Some(message) = never_fits(asked, total, per_worker_max) {
+fn decide(asked: &Resources, most: Room, free: &mut Room, per_worker_max: u64) -> Verdict {
+    if let Some(message) = never_fits(asked, most, per_worker_max) {
         return Verdict::Refuse { message };
     }
     let memory = asked.memory_total_bytes();
@@ -186,7 +188,7 @@ mod tests {
     }
 
     fn verdicts(list: &[Waiting]) -> Vec<(u8, bool)> {
-        let decided = admit(list, TOTAL, NOTHING, TOTAL.memory_bytes);
+        let decided = admit(list, TOTAL, NOTHING, TOTAL, TOTAL.memory_bytes);
         let number = |job: &JobId| {
             (1..9)
                 .find(|n| JobId::from_entropy([*n; 15]) == *job)
@@ -221,11 +223,25 @@ mod tests {
     #[test]
     fn what_can_never_fit_is_refused_and_not_left_waiting() {
         let list = [waiting(1, 3.0, 100, 0), waiting(2, 1.0, 5000, 0)];
-        let decided = admit(&list, TOTAL, NOTHING, TOTAL.memory_bytes);
+        let decided = admit(&list, TOTAL, NOTHING, TOTAL, TOTAL.memory_bytes);
         assert!(
             decided
                 .iter()
                 .all(|(_, v)| matches!(v, Verdict::Refuse { .. })),
+            "{decided:?}"
+        );
+    }
+
+    #[test]
+    fn what_fits_when_a_lost_machine_comes_back_waits() {
+        let most = Room {
+            num_cpus: 4.0,
+            ..TOTAL
+        };
+        let list = [waiting(1, 3.0, 100, 0)];
+        let decided = admit(&list, TOTAL, NOTHING, most, TOTAL.memory_bytes);
+        assert!(
+            matches!(&decided[0].1, Verdict::Wait { lacks } if lacks.contains("3 CPU core(s)")),
             "{decided:?}"
         );
     }

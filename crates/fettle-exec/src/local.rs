@@ -13,15 +13,16 @@ use fettle_ports::executor::{
     Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, StopOutcome,
 };
 
+use crate::{blocking, logs};
+
 use config::{LocalConfig, OpenError};
 use folder::Look;
-use inner::{Inner, blocking};
+use inner::Inner;
 
 pub mod config;
 mod end;
 mod folder;
 mod inner;
-mod logs;
 mod start;
 
 /// Runs attempts as processes on this machine.
@@ -199,15 +200,7 @@ impl Executor for LocalExecutor {
         offset: i64,
         limit_bytes: u64,
     ) -> Result<LogChunk, ExecutorError> {
-        let path = logs::path(&self.inner.dir(attempt), log);
-        let read = blocking(move || logs::read(&path, offset, limit_bytes)).await;
-        read.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ExecutorError::NoSuchLog {
-                attempt: attempt.clone(),
-                log: logs::name(log),
-            },
-            _ => unavailable(attempt, error),
-        })
+        logs::chunk(&self.inner.dir(attempt), attempt, log, offset, limit_bytes).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use fettle_core::admission::Room;
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptSpec, StageTimings, UnixMillis,
 };
@@ -35,15 +36,13 @@ pub enum ExecutorError {
     },
 }
 
-/// What the backend can give in all.
+/// What the backend can give.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capacity {
-    /// CPU cores.
-    pub num_cpus: f64,
-    /// GPUs.
-    pub num_gpus: f64,
-    /// Memory that jobs may use together, in bytes.
-    pub memory_bytes: u64,
+    /// What jobs may use together now.
+    pub now: Room,
+    /// What they could use if all that the backend lost came back; what asks for more is refused.
+    pub most: Room,
     /// The most memory that a single worker could get, in bytes.
     pub memory_per_worker_max_bytes: u64,
 }

@@ -23,6 +23,7 @@ pub use events::{
 pub use executor::{
     Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, StopOutcome,
 };
+pub use fettle_core::admission::Room;
 pub use index::{
     Document, DocumentPage, DocumentQuery, Index, IndexError, NamedVector, ScoredDocument,
     VectorSpec,

@@ -34,6 +34,8 @@ pub struct DriverArgs {
     pub spec: PathBuf,
     /// The program that has the subcommand `worker`; this very program when none is given.
     pub worker_program: Option<PathBuf>,
+    /// Whether the last word goes to standard output too, where the attempt's folder cannot be read from outside.
+    pub last_word_to_stdout: bool,
 }
 
 /// Threads for reports and frames; the work is done by the workers.
@@ -45,8 +47,16 @@ const RUNTIME_THREADS: usize = 2;
 #[must_use]
 pub fn driver_main(args: &DriverArgs) -> u8 {
     let dir = AttemptDir::of_spec(&args.spec);
+    let code = run_seated(args, &dir);
+    if args.last_word_to_stdout && i32::from(code) != ALREADY_RUNNING_EXIT_CODE {
+        finale::say(&dir);
+    }
+    code
+}
+
+fn run_seated(args: &DriverArgs, dir: &AttemptDir) -> u8 {
     // Kept to the end: it holds the lock.
-    let seat = match DriverSeat::take(&dir) {
+    let seat = match DriverSeat::take(dir) {
         Ok(seat) => seat,
         Err(error @ DriverSeatError::AlreadyRunning(_)) => {
             tracing::warn!(error = %chain(&error), "nothing to do");
@@ -57,7 +67,7 @@ pub fn driver_main(args: &DriverArgs) -> u8 {
                 AttemptExit::DriverFailed,
                 format!("the driver cannot take its place: {}", chain(&error)),
             );
-            return finale::write_only(&dir, ending);
+            return finale::write_only(dir, ending);
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -71,10 +81,10 @@ pub fn driver_main(args: &DriverArgs) -> u8 {
                 AttemptExit::DriverFailed,
                 format!("the driver's threads cannot be started: {error}"),
             );
-            return finale::write_only(&dir, ending);
+            return finale::write_only(dir, ending);
         }
     };
-    let code = runtime.block_on(run::drive(args, &dir, seat.group.clone()));
+    let code = runtime.block_on(run::drive(args, dir, seat.group.clone()));
     runtime.shutdown_background();
     drop(seat);
     code

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use fettle_api::{ApiState, Auth, QueryEmbedder};
-use fettle_cli::{ServeArgs, StuckAction};
+use fettle_cli::{ExecutorKind, ServeArgs, StuckAction};
 use fettle_control::{Control, ControlConfig, Ports, StuckMode, StuckPolicy};
 use fettle_diagnose::stuck::StuckLimits;
-use fettle_exec::{LocalConfig, LocalExecutor};
+use fettle_exec::{LocalConfig, LocalExecutor, RayConfig, RayExecutor};
 use fettle_index::EdgeIndex;
 use fettle_model::attempt::AccessPolicy;
-use fettle_ports::Blobs as _;
+use fettle_ports::{Blobs as _, Executor};
 use fettle_store::{ObjectBlobs, SqliteStore};
 use fettle_webhook::{WebhookPorts, WebhookSettings, Webhooks};
 use tokio::net::TcpListener;
@@ -49,7 +49,8 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
     refuse_to_expose_the_default_key(&args.listen, first.is_default)?;
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
-    let url = control_url(listener.local_addr()?);
+    let own_url = control_url(listener.local_addr()?);
+    let url = args.advertise_url.clone().unwrap_or(own_url);
     let config = config(&args, &data_dir, &url)?;
     let blobs = ObjectBlobs::open(&blob_address(&args, &data_dir))?;
     // A bucket that does not exist or cannot be read shows here and not at a user's first upload.
@@ -61,7 +62,7 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
         store: store.clone(),
         index: Arc::new(EdgeIndex::open(&data_dir.join("index"))?),
         blobs: Arc::new(blobs),
-        executor: Arc::new(executor(&args, &data_dir)?),
+        executor: executor(&args, &data_dir).await?,
         clock,
         entropy,
     };
@@ -195,11 +196,22 @@ fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
     Ok(secret)
 }
 
-fn executor(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<LocalExecutor> {
-    let mut config = LocalConfig::new(data_dir, std::env::current_exe()?);
+async fn executor(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<Arc<dyn Executor>> {
+    let program = std::env::current_exe()?;
+    if args.executor == ExecutorKind::Ray {
+        let address = args.ray_address.clone();
+        let address = address.context("--executor ray needs --ray-address")?;
+        let config = RayConfig {
+            data_dir: data_dir.to_owned(),
+            address,
+            program,
+        };
+        return Ok(Arc::new(RayExecutor::open(config).await?));
+    }
+    let mut config = LocalConfig::new(data_dir, program);
     config.num_cpus = args.capacity_cpus;
     config.memory_bytes = args.capacity_memory.map(|size| size.bytes());
-    Ok(LocalExecutor::open(config)?)
+    Ok(Arc::new(LocalExecutor::open(config)?))
 }
 
 fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {

@@ -82,15 +82,21 @@ fn print(report: &DoctorReport) {
 struct JobArgs {
     #[arg(long)]
     spec: PathBuf,
+    #[arg(long)]
+    last_word_to_stdout: bool,
 }
 
 /// Drives an attempt.
 pub(crate) fn driver(arguments: &[OsString]) -> ExitCode {
     logging::start(LogFormat::Json);
     match JobArgs::try_parse_from(arguments) {
-        Ok(JobArgs { spec }) => ExitCode::from(fettle_worker::driver_main(&DriverArgs {
+        Ok(JobArgs {
+            spec,
+            last_word_to_stdout,
+        }) => ExitCode::from(fettle_worker::driver_main(&DriverArgs {
             spec,
             worker_program: None,
+            last_word_to_stdout,
         })),
         Err(error) => usage(&error),
     }

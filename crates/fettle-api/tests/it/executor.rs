@@ -9,7 +9,7 @@ use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptSpec, StageTimings, UnixMillis,
 };
 use fettle_ports::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, StopOutcome,
+    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Room, StopOutcome,
 };
 use tempfile::TempDir;
 
@@ -71,10 +71,14 @@ impl Executor for PretendExecutor {
     }
 
     fn capacity(&self) -> Capacity {
-        Capacity {
+        let all = Room {
             num_cpus: 4.0,
             num_gpus: 0.0,
             memory_bytes: 8 << 30,
+        };
+        Capacity {
+            now: all,
+            most: all,
             memory_per_worker_max_bytes: 8 << 30,
         }
     }

@@ -28,6 +28,15 @@ pub enum StuckAction {
     Kill,
 }
 
+/// Where attempts run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExecutorKind {
+    /// As processes on this machine
+    Local,
+    /// As jobs on a Ray cluster
+    Ray,
+}
+
 /// Options of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -40,6 +49,20 @@ pub struct ServeArgs {
     /// Where clients reach the server, such as https://fettle.example.org; needed for upload addresses behind a proxy, else the host that a client names
     #[arg(long, env = "FETTLE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Where attempts run
+    #[arg(long, env = "FETTLE_EXECUTOR", value_enum, default_value_t = ExecutorKind::Local, value_name = "EXECUTOR")]
+    pub executor: ExecutorKind,
+    /// Dashboard of the Ray cluster, such as http://head:8265
+    #[arg(
+        long,
+        env = "FETTLE_RAY_ADDRESS",
+        value_name = "URL",
+        required_if_eq("executor", "ray")
+    )]
+    pub ray_address: Option<String>,
+    /// Where the nodes of a cluster reach this server, such as http://10.0.0.1:8420; the address it listens on when left out
+    #[arg(long, env = "FETTLE_ADVERTISE_URL", value_name = "URL")]
+    pub advertise_url: Option<String>,
     /// Folder of the sentence-embedding model (config.json, tokenizer.json, model.safetensors); without one, lexical vectors are made
     #[arg(long, env = "FETTLE_MODEL_DIR", value_name = "DIR")]
     pub model_dir: Option<PathBuf>,

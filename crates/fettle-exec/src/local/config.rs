@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fettle_confine::NodeFacts;
-use fettle_ports::executor::Capacity;
+use fettle_ports::{Capacity, Room};
 
 /// Time between the polite word and the end by force: enough to finish a row and write it, short for whoever waits.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -57,12 +57,16 @@ impl LocalConfig {
         let memory_bytes = self
             .memory_bytes
             .unwrap_or_else(|| total.saturating_sub(kept));
-        Capacity {
+        let all = Room {
             num_cpus: self.num_cpus.unwrap_or_else(|| f64::from(node.cores)),
             num_gpus: self
                 .num_gpus
                 .unwrap_or_else(|| f64::from(gpus(Path::new("/dev")))),
             memory_bytes,
+        };
+        Capacity {
+            now: all,
+            most: all,
             memory_per_worker_max_bytes: memory_bytes,
         }
     }
@@ -107,9 +111,9 @@ mod tests {
     #[test]
     fn some_memory_is_kept_from_jobs() {
         let config = LocalConfig::new("/d", "/p");
-        assert_eq!(config.capacity(&node(100 << 30)).memory_bytes, 90 << 30);
-        assert_eq!(config.capacity(&node(1 << 30)).memory_bytes, 512 << 20);
-        assert_eq!(config.capacity(&node(0)).memory_bytes, 0);
+        assert_eq!(config.capacity(&node(100 << 30)).now.memory_bytes, 90 << 30);
+        assert_eq!(config.capacity(&node(1 << 30)).now.memory_bytes, 512 << 20);
+        assert_eq!(config.capacity(&node(0)).now.memory_bytes, 0);
     }
 
     #[test]
@@ -122,7 +126,11 @@ mod tests {
         };
         let capacity = config.capacity(&node(1 << 40));
         assert_eq!(
-            (capacity.num_cpus, capacity.num_gpus, capacity.memory_bytes),
+            (
+                capacity.now.num_cpus,
+                capacity.now.num_gpus,
+                capacity.now.memory_bytes
+            ),
             (1.5, 2.0, 7)
         );
         assert_eq!(capacity.memory_per_worker_max_bytes, 7);

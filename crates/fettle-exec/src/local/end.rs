@@ -9,7 +9,8 @@ use fettle_confine::{
 };
 use fettle_model::{AttemptEvidence, AttemptExit, AttemptId, ProcessExit, UnixMillis};
 
-use super::folder::{self, EndRecord};
+use super::folder;
+use crate::record::EndRecord;
 
 /// Of a driver's standard error this much is looked at for its last lines.
 const LOG_TAIL_BYTES_MAX: u64 = 64 << 10;

@@ -9,25 +9,9 @@ use fettle_confine::{
     AttemptDir, AttemptGroup, AttemptLock, ProcessIdentity, TerminationScope, read_json,
     write_atomically,
 };
-use fettle_model::{
-    AttemptEvidence, AttemptExit, AttemptId, ProcessExit, StageTimings, UnixMillis,
-};
-use serde::{Deserialize, Serialize};
+use fettle_model::{AttemptId, ProcessExit};
 
-/// All that was captured when the end of an attempt was seen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct EndRecord {
-    pub(crate) exit: AttemptExit,
-    pub(crate) evidence: AttemptEvidence,
-    pub(crate) stages: Option<StageTimings>,
-    pub(crate) at: UnixMillis,
-}
-
-/// A stop was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StopRecord {
-    pub(crate) at: UnixMillis,
-}
+use crate::record::EndRecord;
 
 /// What one look at an attempt shows.
 #[derive(Debug)]

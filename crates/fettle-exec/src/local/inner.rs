@@ -6,19 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use fettle_confine::{
     AttemptDir, AttemptGroup, Confinement, GroupError, NodeFacts, ProcessIdentity, node_facts,
     write_atomically,
 };
-use fettle_model::{AttemptId, ProcessExit, UnixMillis};
+use fettle_model::{AttemptId, ProcessExit};
 use fettle_ports::executor::Observation;
 use tokio::process::Child;
 
 use super::config::LocalConfig;
 use super::end::{self, CaptureError};
-use super::folder::{self, EndRecord, Look, StopRecord};
+use super::folder::{self, Look};
+use crate::blocking;
+use crate::record::{StopRecord, now};
 
 /// An end is captured within this, as a rule; what takes longer is told in the next round, so that one attempt's leftovers
 /// never hold up the others.
@@ -111,7 +113,7 @@ impl Inner {
         match looked {
             Ok(Look::Unknown) => Observation::Unknown,
             Ok(Look::Alive) => Observation::Running,
-            Ok(Look::Ended(end)) => ended(*end),
+            Ok(Look::Ended(end)) => Observation::from(*end),
             Ok(Look::Over) => match held(&self.complaints).get(attempt) {
                 Some(message) => Observation::Unreachable {
                     message: message.clone(),
@@ -179,32 +181,7 @@ impl Inner {
     }
 }
 
-fn ended(end: EndRecord) -> Observation {
-    Observation::Ended {
-        exit: end.exit,
-        evidence: Box::new(end.evidence),
-        stages: end.stages.map(Box::new),
-        at: end.at,
-    }
-}
-
-/// File work may wait for a disk, which must not hold up the threads that serve requests.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
-}
-
 /// A panic while holding one of these locks leaves a set that is still a set.
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -8,13 +8,16 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use fettle_confine::AttemptDir;
-use fettle_ports::executor::{LogChunk, LogName};
+use fettle_model::AttemptId;
+use fettle_ports::executor::{ExecutorError, LogChunk, LogName};
+
+use crate::blocking;
 
 /// One answer: more than a page shows, little enough to hold in memory for each reader.
 const CHUNK_BYTES_MAX: u64 = 4 << 20;
 
 /// The file of a log.
-pub(crate) fn path(dir: &AttemptDir, log: &LogName) -> PathBuf {
+fn path(dir: &AttemptDir, log: &LogName) -> PathBuf {
     match log {
         LogName::Driver => dir.driver_err(),
         LogName::Worker(number) => dir.worker_err(*number),
@@ -22,7 +25,7 @@ pub(crate) fn path(dir: &AttemptDir, log: &LogName) -> PathBuf {
 }
 
 /// A log's name for people.
-pub(crate) fn name(log: &LogName) -> String {
+fn name(log: &LogName) -> String {
     match log {
         LogName::Driver => "driver".to_owned(),
         LogName::Worker(number) => format!("worker-{number}"),
@@ -49,8 +52,30 @@ pub(crate) fn list(dir: &AttemptDir) -> io::Result<Vec<LogName>> {
     Ok(found)
 }
 
+/// Reads a piece for the port.
+pub(crate) async fn chunk(
+    dir: &AttemptDir,
+    attempt: &AttemptId,
+    log: &LogName,
+    offset: i64,
+    limit_bytes: u64,
+) -> Result<LogChunk, ExecutorError> {
+    let path = path(dir, log);
+    let read = blocking(move || read(&path, offset, limit_bytes)).await;
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ExecutorError::NoSuchLog {
+            attempt: attempt.clone(),
+            log: name(log),
+        },
+        _ => ExecutorError::Unavailable {
+            attempt: attempt.clone(),
+            message: error.to_string(),
+        },
+    })
+}
+
 /// Reads a piece; a negative `offset` counts from the end, and one past the end gives an empty piece there.
-pub(crate) fn read(path: &PathBuf, offset: i64, limit_bytes: u64) -> io::Result<LogChunk> {
+fn read(path: &PathBuf, offset: i64, limit_bytes: u64) -> io::Result<LogChunk> {
     let mut file = File::open(path)?;
     let total_bytes = file.metadata()?.len();
     let offset = match u64::try_from(offset) {

@@ -1,0 +1,304 @@
+//! What is seen of an attempt: its job in Ray, its node, and what is known here.
+//!
+//! Owns when an end is believed: when Ray says so, when the driver's node is gone, when the cluster is another one. A head that
+//! does not answer is an outage and ends nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fettle_confine::{AttemptDir, read_json, write_atomically};
+use fettle_model::{AttemptId, UnixMillis};
+use fettle_ports::executor::{ExecutorError, Observation};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+
+use super::api::{Job, JobStatus, RayApi};
+use super::cluster::{Cluster, Seen};
+use super::package::{self, Package};
+use super::verdict::{self, Traces};
+use super::{RayConfig, unavailable};
+use crate::blocking;
+use crate::record::{EndRecord, now};
+
+/// Ray's own agent looks once a second; asking more often than this shows nothing new.
+const ASK_EVERY: Duration = Duration::from_millis(400);
+/// Logs of a running attempt are fetched as often as this, so that a lost node does not take all of them with it.
+const KEEP_LOGS_EVERY: Duration = Duration::from_secs(10);
+/// An end is captured within this, as a rule; what takes longer is told in a later round, so that a sick node does not hold up others.
+const CAPTURE_WAIT: Duration = Duration::from_secs(1);
+
+/// What is written down of an attempt when it is submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Submitted {
+    /// The cluster's incarnation that it was submitted to.
+    pub(super) session: String,
+    pub(super) at: UnixMillis,
+    pub(super) workers: u32,
+    /// The node that its driver was started on, once Ray says so.
+    pub(super) node_id: Option<String>,
+}
+
+impl Submitted {
+    pub(super) fn path(dir: &AttemptDir) -> PathBuf {
+        dir.path().join("ray.json")
+    }
+}
+
+/// What all calls share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    config: RayConfig,
+    pub(super) api: RayApi,
+    pub(super) cluster: Arc<Cluster>,
+    package: OnceCell<Package>,
+    pub(super) uploading: tokio::sync::Mutex<()>,
+    /// When each attempt was last asked for, and what was seen.
+    asked: Mutex<BTreeMap<AttemptId, (Instant, Observation)>>,
+    /// Attempts whose end is being captured.
+    capturing: Mutex<BTreeSet<AttemptId>>,
+    /// When the logs of each running attempt were last fetched.
+    pub(super) logs_kept: Mutex<BTreeMap<AttemptId, Instant>>,
+}
+
+impl Inner {
+    pub(super) fn new(config: RayConfig, api: RayApi, cluster: Arc<Cluster>) -> Self {
+        Self {
+            config,
+            api,
+            cluster,
+            package: OnceCell::new(),
+            uploading: tokio::sync::Mutex::default(),
+            asked: Mutex::default(),
+            capturing: Mutex::default(),
+            logs_kept: Mutex::default(),
+        }
+    }
+
+    pub(super) fn dir(&self, attempt: &AttemptId) -> AttemptDir {
+        AttemptDir::new(self.config.data_dir.join("attempts").join(attempt.as_str()))
+    }
+
+    /// The package for the nodes, packed once.
+    pub(super) async fn package(&self) -> io::Result<&Package> {
+        let pack = || {
+            let program = self.config.program.clone();
+            blocking(move || package::pack(&program))
+        };
+        self.package.get_or_try_init(pack).await
+    }
+
+    /// What is seen of an attempt, asked for at most every [`ASK_EVERY`].
+    pub(super) async fn observe(self: &Arc<Self>, attempt: &AttemptId) -> Observation {
+        let known = held(&self.asked).get(attempt).cloned();
+        if let Some((at, seen)) = known
+            && at.elapsed() < ASK_EVERY
+        {
+            return seen;
+        }
+        let seen = self
+            .look(attempt)
+            .await
+            .unwrap_or_else(|error| Observation::Unreachable {
+                message: format!("the folder of the attempt cannot be used: {error}"),
+            });
+        held(&self.asked).insert(attempt.clone(), (Instant::now(), seen.clone()));
+        seen
+    }
+
+    async fn look(self: &Arc<Self>, attempt: &AttemptId) -> io::Result<Observation> {
+        let dir = self.dir(attempt);
+        if let Some(end) = ended(&dir).await? {
+            return Ok(end.into());
+        }
+        let Some(submitted) = submitted(&dir).await? else {
+            return Ok(Observation::Unknown);
+        };
+        match self.api.job(attempt.as_str()).await {
+            Ok(job) => self.judge(attempt, &dir, submitted, job).await,
+            Err(error) if error.is_not_found() => self.unknown_to_ray(&dir, &submitted).await,
+            Err(error) => Ok(Observation::Unreachable {
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    async fn judge(
+        self: &Arc<Self>,
+        attempt: &AttemptId,
+        dir: &AttemptDir,
+        mut submitted: Submitted,
+        job: Job,
+    ) -> io::Result<Observation> {
+        if job.driver_node_id.is_some() && job.driver_node_id != submitted.node_id {
+            submitted.node_id.clone_from(&job.driver_node_id);
+            keep(dir, Submitted::path(dir), &submitted).await?;
+        }
+        if job.status.is_terminal() {
+            return self.capture(attempt, submitted, job).await;
+        }
+        if job.status == JobStatus::Pending && dir.stop().exists() {
+            // Ray cannot be told to drop it. Should it be started after all, `serve` refuses its driver.
+            let message = "ray: the job still waits; no driver of it was started".to_owned();
+            return end(dir, verdict::vanished(message, None, true, now())).await;
+        }
+        let seen = self.cluster.seen();
+        let node = submitted.node_id.as_deref().and_then(|id| seen.node(id));
+        if let Some(node) = node.filter(|node| !node.is_alive()) {
+            let status = job.status.as_str();
+            let message = format!("ray: the job is {status} on a node that is dead");
+            let record = verdict::vanished(message, Some(node), dir.stop().exists(), now());
+            return end(dir, record).await;
+        }
+        if job.status == JobStatus::Running {
+            self.keep_logs_now_and_then(attempt);
+        }
+        Ok(Observation::Running)
+    }
+
+    /// An id that was submitted and is not there: in a new cluster it never was.
+    async fn unknown_to_ray(
+        &self,
+        dir: &AttemptDir,
+        submitted: &Submitted,
+    ) -> io::Result<Observation> {
+        if let Err(error) = self.cluster.look().await {
+            return Ok(Observation::Unreachable {
+                message: error.to_string(),
+            });
+        }
+        let Seen { session, nodes, .. } = self.cluster.seen();
+        if session == submitted.session {
+            return Ok(Observation::Unknown);
+        }
+        let message = format!(
+            "ray: the cluster was replaced: the job was submitted to {} and is unknown to {session}",
+            submitted.session
+        );
+        let node = nodes
+            .iter()
+            .find(|node| Some(&node.node_id) == submitted.node_id.as_ref());
+        end(
+            dir,
+            verdict::vanished(message, node, dir.stop().exists(), now()),
+        )
+        .await
+    }
+
+    /// Captures the end in the background and waits a moment for it.
+    async fn capture(
+        self: &Arc<Self>,
+        attempt: &AttemptId,
+        submitted: Submitted,
+        job: Job,
+    ) -> io::Result<Observation> {
+        if held(&self.capturing).insert(attempt.clone()) {
+            let (inner, attempt) = (Arc::clone(self), attempt.clone());
+            let task = tokio::spawn(async move {
+                if let Err(error) = inner.capture_end(&attempt, &submitted, &job).await {
+                    tracing::warn!(%attempt, %error, "the end of an attempt could not be captured");
+                }
+                held(&inner.capturing).remove(&attempt);
+            });
+            // Past the wait the task goes on by itself.
+            let _ = tokio::time::timeout(CAPTURE_WAIT, task).await;
+        }
+        let end = ended(&self.dir(attempt)).await?;
+        Ok(end.map_or(Observation::Running, Observation::from))
+    }
+
+    async fn capture_end(
+        &self,
+        attempt: &AttemptId,
+        submitted: &Submitted,
+        job: &Job,
+    ) -> io::Result<()> {
+        let dir = self.dir(attempt);
+        // The node's end is evidence, and may be newer than the last look. An outage takes nothing from what Ray has said.
+        let _ = self.cluster.look().await;
+        let seen = self.cluster.seen();
+        let node = submitted.node_id.as_deref().and_then(|id| seen.node(id));
+        let last_word = self.fetch_logs(attempt, submitted).await;
+        let traces = Traces {
+            job,
+            node,
+            last_word,
+            stop_ordered: dir.stop().exists(),
+        };
+        let mut record = verdict::end(traces, now());
+        super::logs::add_tail(&dir, &mut record.evidence);
+        keep(&dir, dir.ended(), &record).await
+    }
+
+    /// Removes the job from Ray once its evidence is here: Ray's list never shrinks by itself.
+    pub(super) async fn forget(&self, attempt: &AttemptId) -> Result<(), ExecutorError> {
+        let dir = self.dir(attempt);
+        let read = submitted(&dir).await;
+        let Some(submitted) = read.map_err(|error| unavailable(attempt, error))? else {
+            return Ok(());
+        };
+        held(&self.asked).remove(attempt);
+        held(&self.logs_kept).remove(attempt);
+        if self.cluster.seen().session != submitted.session {
+            return Ok(());
+        }
+        match self.api.job(attempt.as_str()).await {
+            // It waits for ever or its node is gone; Ray deletes only what it knows to have ended.
+            Ok(job) if !job.status.is_terminal() => Ok(()),
+            Ok(_) => match self.api.delete(attempt.as_str()).await {
+                Err(error) if !error.is_not_found() => Err(unavailable(attempt, error)),
+                _ => Ok(()),
+            },
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(unavailable(attempt, error)),
+        }
+    }
+
+    fn keep_logs_now_and_then(self: &Arc<Self>, attempt: &AttemptId) {
+        let last = held(&self.logs_kept).get(attempt).copied();
+        if last.is_some_and(|at| at.elapsed() < KEEP_LOGS_EVERY) {
+            return;
+        }
+        let (inner, attempt) = (Arc::clone(self), attempt.clone());
+        tokio::spawn(async move { inner.refresh_logs(&attempt).await });
+    }
+}
+
+/// The end, where it has been captured.
+pub(super) async fn ended(dir: &AttemptDir) -> io::Result<Option<EndRecord>> {
+    let path = dir.ended();
+    blocking(move || read_json(&path)).await
+}
+
+/// The submission, where there was one.
+pub(super) async fn submitted(dir: &AttemptDir) -> io::Result<Option<Submitted>> {
+    let path = Submitted::path(dir);
+    blocking(move || read_json(&path)).await
+}
+
+/// Writes an end down, and tells it.
+async fn end(dir: &AttemptDir, mut record: EndRecord) -> io::Result<Observation> {
+    super::logs::add_tail(dir, &mut record.evidence);
+    keep(dir, dir.ended(), &record).await?;
+    Ok(record.into())
+}
+
+pub(super) async fn keep<T: Serialize>(
+    dir: &AttemptDir,
+    path: PathBuf,
+    record: &T,
+) -> io::Result<()> {
+    let (dir, text) = (dir.path().to_owned(), serde_json::to_vec(record)?);
+    blocking(move || {
+        std::fs::create_dir_all(dir)?;
+        write_atomically(&path, &text)
+    })
+    .await
+}
+
+/// A panic while holding one of these locks leaves a map that is still a map.
+pub(super) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,243 @@
+//! What is known of the cluster: its incarnation, its nodes, what they can give.
+//!
+//! Owns the polling. A head that does not answer changes nothing but that it is said: an outage is not a death. What was last
+//! seen is kept in a file, so that a restarted `serve` neither forgets the capacity nor takes a new cluster for the old one.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use fettle_confine::{read_json, write_atomically};
+use fettle_model::UnixMillis;
+use fettle_ports::{Capacity, Room};
+use serde::{Deserialize, Serialize};
+
+use super::api::{Node, RayApi, RayError};
+use crate::record::now;
+
+/// How often the cluster is looked at: two cheap calls, whatever runs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A machine that reboots, or one that an autoscaler puts in a lost one's place, is there within this; a job that needs it waits so
+/// long, in milliseconds.
+const NODE_BACK_WITHIN_MS: u64 = 10 * 60 * 1_000;
+/// Nodes that are kept: the living ones and the dead ones that attempts may have run on.
+const DEAD_NODES_KEPT_MAX: usize = 1_000;
+
+/// The cluster as last seen.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Seen {
+    /// The cluster's incarnation.
+    pub(super) session: String,
+    pub(super) nodes: Vec<Node>,
+    /// Why it could not be looked at the last time.
+    #[serde(skip)]
+    pub(super) outage: Option<String>,
+}
+
+impl Seen {
+    pub(super) fn node(&self, id: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.node_id == id)
+    }
+
+    pub(super) fn alive(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.is_alive())
+    }
+
+    /// The nodes that live, and those that were lost a moment ago and whose place nobody has taken.
+    pub(super) fn expected(&self, now: UnixMillis) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| {
+            let is_replaced = || self.alive().any(|other| other.node_ip == node.node_ip);
+            let is_recent = now.since(UnixMillis(node.end_time_ms)) < NODE_BACK_WITHIN_MS;
+            node.is_alive() || (is_recent && !is_replaced())
+        })
+    }
+
+    /// What all nodes can give, and the most memory that one can. An attempt runs on one node.
+    pub(super) fn capacity(&self, now: UnixMillis) -> Capacity {
+        let largest = self.expected(now).map(|node| node.total("memory"));
+        Capacity {
+            now: sum(self.alive()),
+            most: sum(self.expected(now)),
+            memory_per_worker_max_bytes: largest.fold(0.0, f64::max) as u64,
+        }
+    }
+}
+
+fn sum<'a>(nodes: impl Iterator<Item = &'a Node>) -> Room {
+    let nothing = Room {
+        num_cpus: 0.0,
+        num_gpus: 0.0,
+        memory_bytes: 0,
+    };
+    nodes.fold(nothing, |sum, node| Room {
+        num_cpus: sum.num_cpus + node.total("CPU"),
+        num_gpus: sum.num_gpus + node.total("GPU"),
+        // Whole bytes far below 2^53.
+        memory_bytes: sum.memory_bytes + node.total("memory") as u64,
+    })
+}
+
+/// Looks at the cluster, and keeps what it saw.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    api: RayApi,
+    file: PathBuf,
+    seen: RwLock<Seen>,
+}
+
+impl Cluster {
+    /// The cluster as it was when it was last seen by this data folder.
+    pub(super) fn open(api: RayApi, file: PathBuf) -> Self {
+        let kept = read_json::<Seen>(&file).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was known of the cluster cannot be read");
+            None
+        });
+        Self {
+            api,
+            file,
+            seen: RwLock::new(kept.unwrap_or_default()),
+        }
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        seen.clone()
+    }
+
+    /// Looks once; tells whether the cluster answered.
+    pub(super) async fn look(&self) -> Result<(), RayError> {
+        let looked = self.ask().await;
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        let (session, nodes) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                if seen.outage.is_none() {
+                    tracing::warn!(%error, "the cluster cannot be looked at; what runs there goes on");
+                }
+                seen.outage = Some(error.to_string());
+                return Err(error);
+            }
+        };
+        if seen.outage.take().is_some() {
+            tracing::info!(session, "the cluster answers again");
+        }
+        let nodes = merged(&seen, &session, nodes);
+        let next = Seen {
+            session,
+            nodes,
+            outage: None,
+        };
+        if *seen != next {
+            if !seen.session.is_empty() && seen.session != next.session {
+                tracing::warn!(
+                    before = seen.session,
+                    now = next.session,
+                    "the cluster was replaced"
+                );
+            }
+            *seen = next;
+            let text = serde_json::to_vec(&*seen).map_err(std::io::Error::from);
+            if let Err(error) = text.and_then(|text| write_atomically(&self.file, &text)) {
+                tracing::warn!(%error, "what is known of the cluster cannot be kept");
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(&self) -> Result<(String, Vec<Node>), RayError> {
+        let version = self.api.version().await?;
+        Ok((version.session_name, self.api.nodes().await?))
+    }
+
+    /// Looks for as long as anybody holds the cluster.
+    pub(super) async fn watch(cluster: Arc<Self>) {
+        let weak = Arc::downgrade(&cluster);
+        drop(cluster);
+        while let Some(cluster) = weak.upgrade() {
+            // What it says of an outage is kept.
+            let _ = cluster.look().await;
+            drop(cluster);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// The nodes of now, and the dead ones of before that a new head no longer knows: how they ended is evidence.
+fn merged(before: &Seen, session: &str, mut nodes: Vec<Node>) -> Vec<Node> {
+    let gone = before.nodes.iter().filter(|old| {
+        let is_listed = nodes.iter().any(|node| node.node_id == old.node_id);
+        !is_listed && (!old.is_alive() || before.session != session)
+    });
+    let mut gone: Vec<Node> = gone.cloned().collect();
+    for node in gone.iter_mut().filter(|node| node.is_alive()) {
+        node.state = "DEAD".to_owned();
+        node.state_message = Some(format!("the cluster {} is gone", before.session));
+        node.end_time_ms = now().0;
+    }
+    nodes.append(&mut gone);
+    nodes.sort_by(|a, b| {
+        b.is_alive()
+            .cmp(&a.is_alive())
+            .then(a.node_id.cmp(&b.node_id))
+    });
+    let alive = nodes.iter().filter(|node| node.is_alive()).count();
+    nodes.truncate(alive + DEAD_NODES_KEPT_MAX);
+    nodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, state: &str, cpus: f64) -> Node {
+        serde_json::from_value(serde_json::json!({
+            "node_id": id, "node_ip": "127.0.0.2", "state": state,
+            "resources_total": {"CPU": cpus, "memory": cpus * 1000.0}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_lost_node_counts_for_later_until_it_is_replaced_or_given_up() {
+        let lost = |id: &str, ip: &str, at: i64| Node {
+            node_ip: ip.to_owned(),
+            end_time_ms: at,
+            ..node(id, "DEAD", 9.0)
+        };
+        let seen = Seen {
+            nodes: vec![
+                node("a", "ALIVE", 2.0),
+                node("b", "ALIVE", 3.0),
+                lost("c", "127.0.0.2", 99_000),
+                lost("d", "127.0.0.9", 99_000),
+            ],
+            ..Seen::default()
+        };
+        let capacity = seen.capacity(UnixMillis(100_000));
+        assert_eq!(
+            (capacity.now.num_cpus, capacity.now.memory_bytes),
+            (5.0, 5000)
+        );
+        assert_eq!(capacity.most.num_cpus, 14.0);
+        assert_eq!(capacity.memory_per_worker_max_bytes, 9000);
+        let later = seen.capacity(UnixMillis(2_000_000));
+        assert_eq!(later.most.num_cpus, 5.0);
+    }
+
+    #[test]
+    fn nodes_of_a_cluster_that_was_replaced_are_remembered_as_dead() {
+        let before = Seen {
+            session: "one".into(),
+            nodes: vec![node("a", "ALIVE", 2.0), node("b", "DEAD", 2.0)],
+            outage: None,
+        };
+        let nodes = merged(&before, "two", vec![node("c", "ALIVE", 1.0)]);
+        let states: Vec<_> = nodes
+            .iter()
+            .map(|node| (node.node_id.as_str(), node.is_alive()))
+            .collect();
+        assert_eq!(states, [("c", true), ("a", false), ("b", false)]);
+        let same = merged(&before, "one", vec![node("a", "ALIVE", 2.0)]);
+        assert_eq!(same.len(), 2);
+    }
+}

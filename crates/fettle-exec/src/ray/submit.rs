@@ -1,0 +1,227 @@
+//! The submission of an attempt as a job.
+//!
+//! Owns what Ray is told, and the guarantee that an attempt is submitted once: its id is the submission id, which Ray takes only
+//! once. The token travels in the job's environment: whoever may read that may run any code on the cluster.
+
+use std::collections::BTreeMap;
+
+use fettle_confine::{ATTEMPT_MARKER_ENV, write_atomically};
+use fettle_model::{AttemptId, AttemptSpec, Resources};
+use fettle_ports::executor::ExecutorError;
+use serde_json::json;
+
+use super::api::{Node, RayError, Submission};
+use super::attempt::{Inner, Submitted};
+use super::cluster::Seen;
+use super::package::Package;
+use super::unavailable;
+use crate::blocking;
+use crate::record::now;
+
+/// The entrypoint takes the attempt's token from here, and removes it.
+const TOKEN_ENV: &str = "FETTLE_ATTEMPT_TOKEN";
+/// Ray kills a stopped job that takes longer than this. A driver gives its workers five seconds.
+const STOP_WAIT_ENV: &str = "RAY_JOB_STOP_WAIT_TIME_S";
+const STOP_WAIT_S: &str = "12";
+/// What Ray says, as a 500, of an id that it has.
+const ALREADY_THERE: &str = "already exists. Please use a different submission_id";
+
+/// The command line. `exec`, so that the driver itself is Ray's child: its exit status is told as it is, and it ends with its
+/// supervisor.
+pub(super) fn entrypoint(attempt: &AttemptId, control_url: Option<&str>) -> String {
+    let url = control_url.map_or(String::new(), |url| format!(" --control-url {url}"));
+    format!("exec python -m engine.pipelines.entrypoint --attempt {attempt}{url}")
+}
+
+/// The names of the environment that a job is given.
+pub(super) fn env_vars_keys() -> Vec<String> {
+    [ATTEMPT_MARKER_ENV, TOKEN_ENV, STOP_WAIT_ENV]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+impl Inner {
+    /// Submits the attempt, or does nothing when it was submitted before or is not to be any more.
+    pub(super) async fn submit(
+        &self,
+        spec: &AttemptSpec,
+        token: &str,
+    ) -> Result<(), ExecutorError> {
+        let attempt = &spec.attempt_id;
+        let dir = self.dir(attempt);
+        if dir.ended().exists() || dir.stop().exists() {
+            return Ok(());
+        }
+        let seen = self.cluster.seen();
+        if seen.outage.is_none() {
+            fits(attempt, &spec.resources, &seen)?;
+        }
+        let package = self.package().await;
+        let package = package.map_err(|error| unavailable(attempt, error))?;
+        self.ensure_package(package)
+            .await
+            .map_err(|error| unavailable(attempt, error))?;
+        let submitted = Submitted {
+            session: seen.session,
+            at: now(),
+            workers: spec.resources.workers(),
+            node_id: None,
+        };
+        // First, so that a job that is there is always known here.
+        let kept = blocking(move || {
+            std::fs::create_dir_all(dir.path())?;
+            write_atomically(&Submitted::path(&dir), &serde_json::to_vec(&submitted)?)
+        });
+        kept.await.map_err(|error| unavailable(attempt, error))?;
+        match self.api.submit(&submission(spec, token, package)).await {
+            Ok(()) => Ok(()),
+            Err(error) => self.was_taken(attempt, error).await,
+        }
+    }
+
+    /// Whether a job is there after all: Ray answers 500 to what it has taken, too.
+    async fn was_taken(&self, attempt: &AttemptId, error: RayError) -> Result<(), ExecutorError> {
+        match &error {
+            RayError::Refused {
+                status: 400,
+                message,
+            } => Err(ExecutorError::Refused {
+                attempt: attempt.clone(),
+                message: message.clone(),
+            }),
+            RayError::Refused { message, .. } if message.contains(ALREADY_THERE) => Ok(()),
+            _ => match self.api.job(attempt.as_str()).await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(unavailable(attempt, error)),
+            },
+        }
+    }
+
+    async fn ensure_package(&self, package: &Package) -> Result<(), RayError> {
+        // One upload at a time.
+        let _ordered = self.uploading.lock().await;
+        if self.api.has_package(&package.name).await? {
+            return Ok(());
+        }
+        tracing::info!(
+            package = package.name,
+            bytes = package.zip.len(),
+            "the binary is sent to the cluster"
+        );
+        self.api
+            .put_package(&package.name, package.zip.clone())
+            .await
+    }
+}
+
+fn submission(spec: &AttemptSpec, token: &str, package: &Package) -> Submission {
+    let attempt = &spec.attempt_id;
+    let metadata = [
+        ("fettle_attempt", attempt.to_string()),
+        ("fettle_job", spec.job_id.to_string()),
+        ("fettle_batch", spec.batch_id.to_string()),
+        ("fettle_namespace", spec.namespace_id.to_string()),
+        ("fettle_tier", spec.tier_num.to_string()),
+    ];
+    let resources = &spec.resources;
+    Submission {
+        submission_id: attempt.to_string(),
+        entrypoint: entrypoint(attempt, Some(&spec.control_url)),
+        metadata: BTreeMap::from(metadata),
+        entrypoint_num_cpus: resources.num_cpus,
+        entrypoint_num_gpus: resources.num_gpus,
+        entrypoint_memory: resources.memory_total_bytes(),
+        runtime_env: json!({
+            "working_dir": format!("gcs://{}", package.name),
+            "env_vars": {ATTEMPT_MARKER_ENV: attempt, TOKEN_ENV: token, STOP_WAIT_ENV: STOP_WAIT_S},
+        }),
+    }
+}
+
+/// Whether some node can hold the attempt. Ray would let it wait for a quarter of an hour and then say that it took too long.
+fn fits(attempt: &AttemptId, asked: &Resources, seen: &Seen) -> Result<(), ExecutorError> {
+    let holds = |node: &Node| {
+        node.total("CPU") >= asked.num_cpus
+            && node.total("GPU") >= asked.num_gpus
+            && node.total("memory") >= asked.memory_total_bytes() as f64
+    };
+    if seen.alive().any(holds) {
+        return Ok(());
+    }
+    let most = |resource: &str| {
+        seen.alive()
+            .map(|node| node.total(resource))
+            .fold(0.0, f64::max)
+    };
+    let message = format!(
+        "no node of the cluster can hold {} CPU core(s), {} GPU(s) and {} MiB of memory; the most on one node are {} cores, {} GPUs and {:.0} MiB",
+        asked.num_cpus,
+        asked.num_gpus,
+        asked.memory_total_bytes() >> 20,
+        most("CPU"),
+        most("GPU"),
+        most("memory") / f64::from(1 << 20),
+    );
+    if seen.expected(now()).any(holds) {
+        return Err(unavailable(attempt, message));
+    }
+    Err(ExecutorError::Refused {
+        attempt: attempt.clone(),
+        message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use fettle_model::JobId;
+
+    use super::*;
+
+    fn node(ip: &str, state: &str, cpus: f64) -> Node {
+        serde_json::from_value(json!({
+            "node_id": ip, "node_ip": ip, "state": state, "end_time_ms": now().0,
+            "resources_total": {"CPU": cpus, "memory": 4e9}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_no_node_can_hold_is_refused_and_what_a_lost_node_held_is_tried_again() {
+        let attempt = AttemptId::of(&JobId::from_entropy([1; 15]), 1);
+        let asked = Resources {
+            num_cpus: 4.0,
+            num_gpus: 0.0,
+            memory_bytes: 1 << 20,
+            requires_gpu: false,
+            priority: 0,
+        };
+        let fits = |one: Node, two: Node| {
+            let nodes = vec![one, two];
+            let seen = Seen {
+                nodes,
+                ..Seen::default()
+            };
+            fits(&attempt, &asked, &seen)
+        };
+        let small = || node("127.0.0.2", "ALIVE", 2.0);
+        assert!(fits(small(), node("127.0.0.3", "ALIVE", 4.0)).is_ok());
+        // The sum is enough, but an attempt runs on one node.
+        let refused = fits(small(), node("127.0.0.3", "ALIVE", 2.0)).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains("the most on one node are 2 cores")
+        );
+        assert!(matches!(refused, ExecutorError::Refused { .. }));
+        let lost = fits(small(), node("127.0.0.3", "DEAD", 4.0)).unwrap_err();
+        assert!(matches!(lost, ExecutorError::Unavailable { .. }));
+    }
+
+    #[test]
+    fn the_driver_replaces_the_shell_and_its_token_is_no_argument() {
+        let attempt = AttemptId::of(&JobId::from_entropy([1; 15]), 1);
+        let line = entrypoint(&attempt, Some("http://10.0.0.1:8420"));
+        assert!(line.starts_with("exec python -m engine.pipelines.entrypoint "));
+        assert!(line.ends_with("--control-url http://10.0.0.1:8420"));
+    }
+}

@@ -1,0 +1,1 @@
+"""What Fettle ships to a cluster's nodes beside its binary."""

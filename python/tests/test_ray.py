@@ -1,0 +1,209 @@
+"""Batches on a real Ray cluster: from the submission to the documents, and what is said and done when something dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray_cluster
+import requests
+from conftest import Api, Server, free_port, make_api, start_server, stop_server, unique, wait_until_ready
+from ray_cluster import DASHBOARD, Cluster, processes, wait_for
+from test_plugins import MANIFEST, fettle
+
+pytestmark = pytest.mark.skipif(ray_cluster.reason_to_skip() is not None, reason=str(ray_cluster.reason_to_skip()))
+
+# Answers at once, but for rows that say how long they take.
+PROGRAM = """#!/usr/bin/env python3
+import json
+import sys
+import time
+
+for line in sys.stdin:
+    text = json.loads(line)["inputs"]["text"]
+    time.sleep(float(text.split()[0]))
+    print(json.dumps({"words": len(text.split())}), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with ray_cluster.only_loopback():
+        cluster = Cluster()
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            ray_cluster.kill_all_of_this_namespace()
+            cluster.remove()
+
+
+@pytest.fixture(scope="module")
+def server(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data, files = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("files")
+    running = start_server(data, files, free_port(), "--executor", "ray", "--ray-address", DASHBOARD)
+    try:
+        wait_until_ready(running)
+        yield running
+    finally:
+        stop_server(running)
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> Api:
+    return make_api(server)
+
+
+@pytest.fixture(scope="module")
+def plugin(server: Server, api: Api, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("plugin")
+    name = unique("slow").replace("-", "_")
+    (folder / "fettle-plugin.toml").write_text(MANIFEST.format(name=name, kind="exec", entry="words"))
+    program = folder / "words"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    fettle(server, api, "plugin", "add", str(folder))
+    return name
+
+
+class Run:
+    """A batch of texts that is under way."""
+
+    def __init__(self, api: Api, extractor: str, texts: list[str], **resources: float) -> None:
+        self.api = api
+        self.bucket = api.bucket({"body": {"type": "text"}})
+        self.collection = api.collection(self.bucket, extractor, {"text": "body"})
+        blobs = [{"blobs": [{"property": "body", "type": "text", "data": text}]} for text in texts]
+        self.batch = api.batch(self.bucket, api.objects(self.bucket, blobs))
+        api.submit(self.bucket, self.batch, **({"resources": {"0": resources}} if resources else {}))
+
+    def model(self) -> Any:
+        return self.api.ok("GET", f"/buckets/{self.bucket}/batches/{self.batch}")
+
+    def ended(self) -> Any:
+        return self.api.wait(self.bucket, self.batch)
+
+    def diagnosis(self) -> Any:
+        return self.api.ok("GET", f"/buckets/{self.bucket}/batches/{self.batch}/diagnose")
+
+    def documents(self) -> list[Any]:
+        listed: list[Any] = self.api.ok("POST", f"/collections/{self.collection}/documents/list", json={"limit": 100})["results"]
+        return listed
+
+    def attempt(self, number: int = 1) -> str:
+        """The id of an attempt once its driver runs."""
+
+        def look() -> str | None:
+            jobs = [job for tier in self.model()["tier_tasks"] for job in tier.get("extractor_jobs", [])]
+            drivers = [f"{job['ray_job_id']}-a{number}" for job in jobs]
+            return next((attempt for attempt in drivers if driver(attempt)), None)
+
+        return wait_for(f"attempt {number} runs", look)
+
+
+def driver(attempt: str) -> list[int]:
+    return processes(lambda line: "fettle job --spec" in line and f"/{attempt}/" in line)
+
+
+def workers(attempt: str) -> list[int]:
+    return processes(lambda line: "fettle worker" in line and attempt in line)
+
+
+def slow(rows: int, seconds: float) -> list[str]:
+    return [f"{seconds} row {row}" for row in range(rows)]
+
+
+def test_a_batch_runs_on_the_cluster_and_leaves_nothing_there(api: Api, cluster: Cluster) -> None:
+    run = Run(api, "text_extractor", ["the cat sat on the mat", "a dog in the fog"])
+    model = run.ended()
+    assert model["status"] == "COMPLETED", model
+    assert len(run.documents()) == 2
+    params = model["tier_tasks"][0]["submission_params"]
+    assert params["deployment_mode"] == "ray"
+    assert params["entrypoint"].startswith("exec python -m engine.pipelines.entrypoint ")
+    # Its evidence is kept here, so Ray's own list stays short.
+    wait_for("Ray's record is removed", lambda: requests.get(f"{DASHBOARD}/api/jobs/", timeout=10).json() == [])
+    logs = api.ok("GET", f"/buckets/{run.bucket}/batches/{run.batch}/logs")
+    assert "worker started" in str(logs), logs
+
+
+def test_what_no_node_can_hold_is_refused_at_once(api: Api) -> None:
+    # Three cores are there, but not on one node.
+    model = Run(api, "text_extractor", ["one"], num_cpus=3).ended()
+    assert model["status"] == "FAILED"
+    assert "no node of the cluster can hold 3 CPU core(s)" in str(model), model
+
+
+def test_a_killed_worker_is_replaced_and_named(api: Api, plugin: str) -> None:
+    run = Run(api, plugin, slow(6, 0.5))
+    attempt = run.attempt()
+    victim = wait_for("a worker", lambda: workers(attempt))[0]
+    wait_for("a row is done", lambda: len(run.documents()) > 0)
+    os.kill(victim, signal.SIGKILL)
+    assert run.ended()["status"] == "COMPLETED"
+    assert len(run.documents()) == 6
+    told = str(run.diagnosis())
+    assert "signal 9 (SIGKILL)" in told, told
+
+
+def test_a_killed_driver_is_told_by_its_signal_and_its_work_is_finished(api: Api, plugin: str) -> None:
+    run = Run(api, plugin, slow(6, 0.5))
+    attempt = run.attempt()
+    wait_for("a row is done", lambda: len(run.documents()) > 0)
+    os.kill(driver(attempt)[0], signal.SIGKILL)
+    assert run.ended()["status"] == "COMPLETED"
+    assert len(run.documents()) == 6
+    told = str(run.diagnosis())
+    assert "signal 9 (SIGKILL)" in told, told
+
+
+def test_a_canceled_batch_leaves_no_process(api: Api, cluster: Cluster, plugin: str) -> None:
+    run = Run(api, plugin, slow(50, 1))
+    attempt = run.attempt()
+    wait_for("a worker", lambda: workers(attempt))
+    api.ok("POST", f"/buckets/{run.bucket}/batches/{run.batch}/cancel", json={})
+    assert run.ended()["status"] == "CANCELED"
+    assert driver(attempt) + workers(attempt) == []
+
+
+def test_a_stop_in_ray_is_told_as_such_and_the_work_goes_on(api: Api, plugin: str) -> None:
+    run = Run(api, plugin, slow(6, 0.5))
+    attempt = run.attempt()
+    assert requests.post(f"{DASHBOARD}/api/jobs/{attempt}/stop", timeout=30).ok
+    assert run.ended()["status"] == "COMPLETED"
+    told = str(run.diagnosis())
+    assert "not by this server" in told, told
+
+
+def test_the_loss_of_the_drivers_node_is_told_and_the_work_waits_for_a_node(api: Api, cluster: Cluster, plugin: str) -> None:
+    # Two cores are on the second node alone.
+    run = Run(api, plugin, slow(12, 0.5), num_cpus=2)
+    run.attempt()
+    wait_for("a row is done", lambda: len(run.documents()) > 0)
+    cluster.kill_node()
+    wait_for("the node is dead", lambda: "DEAD" in [node["state"] for node in cluster.nodes()])
+    cluster.start_node()
+    assert run.ended()["status"] == "COMPLETED"
+    assert len(run.documents()) == 12
+    told = str(run.diagnosis())
+    assert "is DEAD: Unexpected termination: health check failed" in told, told
+
+
+def test_serve_is_killed_and_the_next_one_takes_the_job_up(api: Api, server: Server, cluster: Cluster, plugin: str) -> None:
+    run = Run(api, plugin, slow(8, 0.5))
+    attempt = run.attempt()
+    wait_for("a row is done", lambda: len(run.documents()) > 0)
+    server.process.kill()
+    server.process.wait(timeout=30)
+    port = int(server.url.rsplit(":", 1)[1])
+    data: Path = server.log.parent
+    server.process = start_server(data, server.files, port, "--executor", "ray", "--ray-address", DASHBOARD).process
+    wait_until_ready(server)
+    assert driver(attempt) or run.model()["status"] == "COMPLETED"
+    assert run.ended()["status"] == "COMPLETED"
+    assert len(run.documents()) == 8
+    assert not driver(attempt.replace("-a1", "-a2"))
