@@ -1,6 +1,7 @@
 //! Batches: made, filled, submitted, watched, stopped and mended. Every path exists below its bucket and by the batch's id alone.
 
 mod audit;
+mod bulk;
 mod create;
 mod diagnose;
 mod diagnose_markdown;
@@ -10,13 +11,14 @@ mod insight;
 mod list;
 mod logs;
 mod progress;
+mod retry;
 mod submit;
 mod tiers;
 mod view;
 mod view_tier;
 
 use aide::axum::ApiRouter;
-use aide::axum::routing::{get, post};
+use aide::axum::routing::{delete, get, post};
 use axum::extract::State;
 use fettle_core::Batch;
 use fettle_ports::BatchRecord;
@@ -44,6 +46,8 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
     let below_bucket = ApiRouter::new()
         .api_route("/", post(create::create).get(list::of_bucket_get))
         .api_route("/list", post(list::of_bucket_post))
+        .api_route("/bulk-submit", post(bulk::submit_bucket))
+        .api_route("/submit-all", post(bulk::submit_all))
         .merge(of_one());
     let by_id = ApiRouter::new()
         .api_route("/", get(list::all_get))
@@ -63,6 +67,9 @@ fn of_one() -> ApiRouter<ApiState> {
         .api_route("/{batch_id}/objects", post(create::add_objects))
         .api_route("/{batch_id}/submit", post(submit::submit))
         .api_route("/{batch_id}/cancel", post(submit::cancel))
+        .api_route("/{batch_id}/retry", post(retry::retry))
+        .api_route("/{batch_id}/documents", delete(retry::delete_documents))
+        .api_route("/{batch_id}/resubmit", post(retry::resubmit))
         .api_route("/{batch_id}/diagnose", get(diagnose::diagnose))
         .api_route("/{batch_id}/audit", get(audit::audit))
         .api_route("/{batch_id}/logs", get(logs::logs))

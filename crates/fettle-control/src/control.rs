@@ -210,7 +210,7 @@ impl Shared {
     pub(crate) fn publish(&self, batch: &Arc<Batch>) {
         self.fences.update(batch);
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        if batch.status.is_terminal() {
+        if batch.is_at_rest() {
             active.remove(&batch.id);
         } else {
             active.insert(batch.id.clone(), batch.clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fettle_core::{Effect, Event};
+use fettle_core::{Effect, Event, PreparedRows};
 use fettle_model::{AttemptId, AttemptStatus, BatchId, JobId};
 use fettle_ports::{EffectId, ExecutorError};
 
@@ -65,14 +65,22 @@ async fn build_manifest(
     let Some(batch) = shared.batch(batch_id) else {
         return Ok(());
     };
+    let Some((_, preparing)) = batch.job(job_id) else {
+        return Ok(());
+    };
+    let generation = preparing.generation;
     let job = job_id.clone();
     let event = match rows::build(shared, &batch, job_id).await {
-        Ok(manifest) => {
+        Ok((manifest, skipped)) => {
             let counts = shared.ports.store.job_counts(job_id).await?.rows;
             Event::ManifestBuilt {
                 job,
-                manifest,
-                counts,
+                rows: PreparedRows {
+                    generation,
+                    manifest,
+                    counts,
+                    skipped,
+                },
             }
         }
         Err(error) => Event::ManifestFailed {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fettle_core::{Batch, Effects, Event, step};
 use fettle_model::BatchId;
-use fettle_ports::{BatchCommit, StoreError};
+use fettle_ports::{BatchCommit, StoreError, Submission};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -30,6 +30,8 @@ pub(crate) enum Message {
         batch: Box<Batch>,
         /// What its submission decided.
         effects: Effects,
+        /// Its record, which names its task, and the task.
+        submission: Box<Submission>,
         /// Who waits for the commit.
         reply: oneshot::Sender<Answer>,
     },
@@ -88,8 +90,9 @@ impl Orchestrator {
             Message::Submitted {
                 batch,
                 effects,
+                submission,
                 reply,
-            } => (self.commit(*batch, effects).await, reply),
+            } => (self.commit(*batch, effects, Some(*submission)).await, reply),
             Message::Happened {
                 batch_id,
                 event,
@@ -103,14 +106,14 @@ impl Orchestrator {
     async fn happened(&mut self, id: &BatchId, event: Event) -> Answer {
         let mut batch = match self.batches.get(id) {
             Some(batch) => Batch::clone(batch),
-            None => self.load_ended(id).await?,
+            None => self.load_resting(id).await?,
         };
         let effects = step(&mut batch, self.shared.ports.clock.now(), event)?;
-        self.commit(batch, effects).await
+        self.commit(batch, effects, None).await
     }
 
-    /// A batch that is over; a retry takes it up again.
-    async fn load_ended(&self, id: &BatchId) -> Result<Batch, RequestError> {
+    /// A batch that is over or held; a retry or its submission takes it up again.
+    async fn load_resting(&self, id: &BatchId) -> Result<Batch, RequestError> {
         let found = self.shared.ports.store.get_batch(None, id).await?;
         let (_, state) = found.ok_or_else(|| RequestError::no_batch(id))?;
         state.ok_or_else(|| RequestError::NotPossible {
@@ -120,17 +123,25 @@ impl Orchestrator {
     }
 
     /// Commits, then makes visible, then acts.
-    async fn commit(&mut self, batch: Batch, decided: Effects) -> Answer {
+    async fn commit(
+        &mut self,
+        batch: Batch,
+        decided: Effects,
+        submission: Option<Submission>,
+    ) -> Answer {
         let Effects {
             effects,
             timeline,
-            reopen_failed_rows,
+            reopen_rows,
+            skip_rows,
         } = decided;
         let commit = BatchCommit {
             batch: batch.clone(),
             timeline,
             effects: effects.clone(),
-            reopen_failed_rows,
+            reopen_rows,
+            skip_rows,
+            submission,
         };
         let ids = match self.shared.ports.store.commit(commit).await {
             Ok(ids) => ids,
@@ -138,7 +149,7 @@ impl Orchestrator {
         };
         let batch = Arc::new(batch);
         self.shared.publish(&batch);
-        if batch.status.is_terminal() {
+        if batch.is_at_rest() {
             self.batches.remove(&batch.id);
         } else {
             self.batches.insert(batch.id.clone(), batch.clone());

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fettle_core::plan::{PlannedCollection, plan_tiers};
-use fettle_core::{Batch, BatchPlan, Event, Overrides, Scope};
-use fettle_model::{BatchId, CollectionId, JobId, NamespaceId, Resources, TaskId};
-use fettle_ports::{BatchRecord, CollectionRecord, CollectionSource, Page, StoreExt, TaskRecord};
+use fettle_core::{Batch, BatchPlan, Event, Overrides, PlanError, Scope};
+use fettle_model::{
+    BatchId, BatchStatus, BucketId, CollectionId, JobId, NamespaceId, Resources, TaskId,
+};
+use fettle_ports::{
+    BatchRecord, CollectionRecord, CollectionSource, Page, StoreExt, Submission, TaskRecord,
+};
 use tokio::sync::oneshot;
 
 use crate::control::Control;
@@ -16,16 +20,51 @@ use crate::spec;
 /// Collections are read this many at a time.
 const COLLECTIONS_PAGE: u64 = 500;
 
+/// How a batch is submitted.
+#[derive(Debug, Clone, Default)]
+pub struct SubmitOptions {
+    /// Resources by tier.
+    pub overrides: BTreeMap<u32, Overrides>,
+    /// Whether it may bring objects to collections to which a batch in flight brings them, too.
+    pub force: bool,
+}
+
+impl SubmitOptions {
+    /// Whatever else is in flight.
+    #[must_use]
+    pub fn forced() -> Self {
+        Self {
+            overrides: BTreeMap::new(),
+            force: true,
+        }
+    }
+}
+
 impl Control {
     /// Plans the tiers, makes the index spaces and the task, and commits.
     pub async fn submit(
         &self,
         namespace: &NamespaceId,
         id: &BatchId,
-        overrides: &BTreeMap<u32, Overrides>,
+        options: &SubmitOptions,
     ) -> Result<(BatchRecord, Batch), RequestError> {
         let found = self.store().get_batch(Some(namespace), id).await?;
         let (mut record, state) = found.ok_or_else(|| RequestError::no_batch(id))?;
+        if let Some(held) = state
+            .as_ref()
+            .filter(|batch| batch.status == BatchStatus::Draft)
+        {
+            check_tiers(&options.overrides, held.tiers.len())?;
+            let fed: Vec<CollectionId> = held
+                .jobs()
+                .flat_map(|(_, job)| job.collection_ids.iter().cloned())
+                .collect();
+            self.must_not_overlap(&record, &fed, options).await?;
+            let overrides = options.overrides.clone();
+            let event = Event::HeldBatchSubmitted { overrides };
+            let batch = tell(&self.shared, id, event).await?;
+            return Ok((record, Batch::clone(&batch)));
+        }
         if let Some(batch) = state {
             let present = format!("the batch is {}", batch.status.as_str());
             return Err(RequestError::NotPossible {
@@ -39,19 +78,56 @@ impl Control {
                 present: "it has no objects; add some first".to_owned(),
             });
         }
-        let collections = self.collections_of(&record).await?;
-        let plan = self.plan(&record, &collections, overrides)?;
+        let collections = self
+            .collections_of(
+                &record.namespace_id,
+                &record.bucket_id,
+                &record.collection_ids,
+            )
+            .await?;
+        let plan = self.plan(&record, &collections, &options.overrides)?;
+        let fed: Vec<CollectionId> = collections.keys().cloned().collect();
+        self.must_not_overlap(&record, &fed, options).await?;
         self.ensure_spaces(&plan, &collections).await?;
         let (batch, effects) = plan.submit(self.clock().now());
-        self.make_task(&mut record).await?;
+        let task = self.make_task(&mut record);
         let (reply, answer) = oneshot::channel();
         let message = Message::Submitted {
             batch: Box::new(batch),
             effects,
+            submission: Box::new(Submission {
+                record: record.clone(),
+                task,
+            }),
             reply,
         };
         let batch = send(&self.shared, message, answer).await?;
         Ok((record, Batch::clone(&batch)))
+    }
+
+    /// No batch in flight brings one of the same objects to one of the same collections.
+    async fn must_not_overlap(
+        &self,
+        record: &BatchRecord,
+        collections: &[CollectionId],
+        options: &SubmitOptions,
+    ) -> Result<(), RequestError> {
+        if options.force {
+            return Ok(());
+        }
+        let other = self
+            .store()
+            .overlapping_batch(&record.batch_id, collections)
+            .await?;
+        match other {
+            None => Ok(()),
+            Some(other) => Err(RequestError::NotPossible {
+                what: "submitting the batch",
+                present: format!(
+                    "batch {other} is bringing objects of it to the same collections; wait for its end, or send force=true"
+                ),
+            }),
+        }
     }
 
     /// Ends a batch, a tier or a job.
@@ -97,7 +173,8 @@ impl Control {
         found.ok_or_else(|| RequestError::no_batch(id))
     }
 
-    async fn make_task(&self, record: &mut BatchRecord) -> Result<(), RequestError> {
+    /// The task that stands for the batch from now on.
+    fn make_task(&self, record: &mut BatchRecord) -> TaskRecord {
         let task = TaskRecord {
             namespace_id: record.namespace_id.clone(),
             task_id: TaskId::from_entropy(self.entropy().bytes15()),
@@ -105,16 +182,34 @@ impl Control {
             batch_id: record.batch_id.clone(),
             created_at: self.clock().now(),
         };
-        self.store().insert(&task).await?;
-        record.task_id = Some(task.task_id);
+        record.task_id = Some(task.task_id.clone());
         record.updated_at = self.clock().now();
-        Ok(self.store().update_batch(record).await?)
+        task
+    }
+
+    /// A batch of the bucket would feed a collection, one of the chosen ones where there are any.
+    pub async fn must_feed(
+        &self,
+        namespace: &NamespaceId,
+        bucket: &BucketId,
+        chosen: &[CollectionId],
+    ) -> Result<(), RequestError> {
+        if self
+            .collections_of(namespace, bucket, chosen)
+            .await?
+            .is_empty()
+        {
+            return Err(PlanError::NoCollections.into());
+        }
+        Ok(())
     }
 
     /// The collections that the batch feeds: those that hang off its bucket, or the chosen ones of them.
     async fn collections_of(
         &self,
-        record: &BatchRecord,
+        namespace: &NamespaceId,
+        bucket: &BucketId,
+        chosen: &[CollectionId],
     ) -> Result<BTreeMap<CollectionId, CollectionRecord>, RequestError> {
         let mut all = Vec::new();
         let mut page = Page {
@@ -124,18 +219,18 @@ impl Control {
         loop {
             let (rows, _) = self
                 .store()
-                .list::<CollectionRecord>(Some(&record.namespace_id), None, page)
+                .list::<CollectionRecord>(Some(namespace), None, page)
                 .await?;
             let Some((last, _)) = rows.last() else { break };
             page.after = Some(*last);
             all.extend(rows.into_iter().map(|(_, collection)| collection));
         }
-        let chosen: BTreeSet<&CollectionId> = record.collection_ids.iter().collect();
+        let chosen: BTreeSet<&CollectionId> = chosen.iter().collect();
         all.retain(|c| c.enabled && (chosen.is_empty() || chosen.contains(&c.collection_id)));
         let mut fed: BTreeMap<CollectionId, CollectionRecord> = BTreeMap::new();
         loop {
             let next = all.iter().position(|collection| match &collection.source {
-                CollectionSource::Bucket { bucket_ids } => bucket_ids.contains(&record.bucket_id),
+                CollectionSource::Bucket { bucket_ids } => bucket_ids.contains(bucket),
                 CollectionSource::Collection { collection_ids } => {
                     collection_ids.iter().any(|id| fed.contains_key(id))
                 }
@@ -165,15 +260,7 @@ impl Control {
         let resources = |tier: u32, _: &_| overridden(standard, overrides.get(&tier));
         let new_job = || JobId::from_entropy(self.entropy().bytes15());
         let tiers = plan_tiers(&planned, new_job, resources)?;
-        let count = u32::try_from(tiers.len()).unwrap_or(u32::MAX);
-        if let Some(tier) = overrides.keys().find(|tier| **tier >= count) {
-            return Err(RequestError::Invalid {
-                message: format!(
-                    "resources are given for tier {tier}; the batch has {count} tier(s), from 0"
-                ),
-                field: Some("resources".to_owned()),
-            });
-        }
+        check_tiers(overrides, tiers.len())?;
         Ok(BatchPlan {
             id: record.batch_id.clone(),
             namespace_id: record.namespace_id.clone(),
@@ -195,6 +282,20 @@ impl Control {
                 .await?;
         }
         Ok(())
+    }
+}
+
+/// Resources are only given for tiers that there are.
+fn check_tiers(overrides: &BTreeMap<u32, Overrides>, count: usize) -> Result<(), RequestError> {
+    let is_there = |tier: u32| usize::try_from(tier).is_ok_and(|tier| tier < count);
+    match overrides.keys().find(|tier| !is_there(**tier)) {
+        None => Ok(()),
+        Some(tier) => Err(RequestError::Invalid {
+            message: format!(
+                "resources are given for tier {tier}; the batch has {count} tier(s), from 0"
+            ),
+            field: Some("resources".to_owned()),
+        }),
     }
 }
 

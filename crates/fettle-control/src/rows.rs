@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use fettle_core::{Batch, Job};
+use fettle_core::{Batch, Job, SkippedRows};
 use fettle_manifest::{
     ManifestBlob, ManifestError, ManifestReader, ManifestRow, ManifestWriter, SourceKind,
 };
-use fettle_model::{CollectionId, JobId, ManifestRef, RowNumber, RowSizes};
+use fettle_model::{CollectionId, DocumentId, JobId, ManifestRef, RowNumber, RowSizes};
 use fettle_ports::{
     BlobError, CollectionRecord, CollectionSource, Document, DocumentQuery, IndexError,
     ObjectRecord, StoreError, StoreExt,
@@ -59,29 +59,81 @@ struct Rows {
     /// Collection and source of the rows that are there.
     known: BTreeSet<(CollectionId, String)>,
     sizes: Vec<u64>,
+    /// Whether rows whose documents exist are skipped.
+    dedup: bool,
+    skipped: SkippedRows,
 }
 
 impl Rows {
-    fn push(&mut self, mut row: ManifestRow) -> Result<(), RowsError> {
-        if !self
-            .known
+    fn is_new(&mut self, row: &ManifestRow) -> bool {
+        self.known
             .insert((row.collection_id.clone(), row.source_id.clone()))
-        {
-            return Ok(());
-        }
+    }
+
+    /// Adds a row; returns its number.
+    fn push(&mut self, mut row: ManifestRow) -> Result<RowNumber, RowsError> {
         row.row =
             RowNumber::try_from(self.writer.rows()).map_err(|_overflow| RowsError::TooMany)?;
         self.sizes.push(row.size_bytes);
-        Ok(self.writer.push(&row)?)
+        self.writer.push(&row)?;
+        Ok(row.row)
+    }
+
+    /// Adds those rows of a collection that are not there yet.
+    async fn push_new(
+        &mut self,
+        shared: &Shared,
+        batch: &Batch,
+        collection: &CollectionId,
+        mut page: Vec<ManifestRow>,
+    ) -> Result<(), RowsError> {
+        page.retain(|row| self.is_new(row));
+        if !self.dedup {
+            return page
+                .into_iter()
+                .try_for_each(|row| self.push(row).map(drop));
+        }
+        let existing = existing(shared, batch, collection, &page).await?;
+        for row in page {
+            let is_skipped = existing.contains(&first_document(&row));
+            let tally = self.skipped.tally.entry(collection.clone()).or_default();
+            tally.count(&row.source_id, is_skipped);
+            let number = self.push(row)?;
+            if is_skipped {
+                self.skipped.rows.push(number);
+            }
+        }
+        Ok(())
     }
 }
 
-/// Writes the job's manifest, which begins with the one that it had.
+/// What is made of a row has parts, numbered from zero.
+fn first_document(row: &ManifestRow) -> DocumentId {
+    DocumentId::of_part(&row.collection_id, &row.source_id, 0)
+}
+
+/// The first documents of rows that exist in the collection, whichever batch made them.
+async fn existing(
+    shared: &Shared,
+    batch: &Batch,
+    collection: &CollectionId,
+    rows: &[ManifestRow],
+) -> Result<BTreeSet<DocumentId>, RowsError> {
+    let wanted: Vec<DocumentId> = rows.iter().map(first_document).collect();
+    let found = shared
+        .ports
+        .index
+        .get(&batch.namespace_id, collection, &wanted, false)
+        .await?;
+    Ok(found.into_iter().map(|document| document.id).collect())
+}
+
+/// Writes the job's manifest, which begins with the one that it had. Also tells which new rows are not to be done.
 pub(crate) async fn build(
     shared: &Shared,
     batch: &Batch,
     job_id: &JobId,
-) -> Result<ManifestRef, RowsError> {
+) -> Result<(ManifestRef, SkippedRows), RowsError> {
     let gone = || RowsError::Gone {
         kind: "job",
         id: job_id.to_string(),
@@ -91,6 +143,8 @@ pub(crate) async fn build(
         writer: ManifestWriter::new()?,
         known: BTreeSet::new(),
         sizes: Vec::new(),
+        dedup: skips_existing(shared, batch).await?,
+        skipped: SkippedRows::default(),
     };
     if let Some(old) = &job.manifest {
         let reader = ManifestReader::open(shared.ports.blobs.get(&old.key).await?)?;
@@ -110,7 +164,7 @@ pub(crate) async fn build(
     }
     let count = rows.writer.rows();
     // A manifest that an attempt may be reading is never overwritten by one with other rows.
-    let generation = job.attempts.len();
+    let generation = job.generation;
     let key = format!(
         "manifests/{}/{}/{job_id}-g{generation}.parquet",
         batch.namespace_id, batch.id
@@ -120,11 +174,18 @@ pub(crate) async fn build(
         .blobs
         .put(&key, Bytes::from(rows.writer.finish()?))
         .await?;
-    Ok(ManifestRef {
+    let manifest = ManifestRef {
         key,
         rows: count,
         sizes: RowSizes::of(rows.sizes),
-    })
+    };
+    Ok((manifest, rows.skipped))
+}
+
+/// Whether the batch was asked not to make documents again.
+async fn skips_existing(shared: &Shared, batch: &Batch) -> Result<bool, RowsError> {
+    let found = shared.ports.store.get_batch(None, &batch.id).await?;
+    Ok(found.is_some_and(|(record, _)| record.dedup_strategy == "skip"))
 }
 
 fn copy_all(reader: &ManifestReader, rows: &mut Rows) -> Result<(), RowsError> {
@@ -132,6 +193,7 @@ fn copy_all(reader: &ManifestReader, rows: &mut Rows) -> Result<(), RowsError> {
     let numbers: Vec<RowNumber> = (0..end).collect();
     for page in numbers.chunks(PAGE) {
         for row in reader.read(page)? {
+            rows.is_new(&row);
             rows.push(row)?;
         }
     }
@@ -175,11 +237,13 @@ async fn from_objects(
             .into_iter()
             .map(|object| (object.object_id.clone(), object))
             .collect();
-        for id in page {
-            // An object that was deleted meanwhile still counts; its row fails for want of input.
-            let object = found.remove(id);
-            rows.push(object_row(collection, id.as_str(), object))?;
-        }
+        // An object that was deleted meanwhile still counts; its row fails for want of input.
+        let page = page
+            .iter()
+            .map(|id| object_row(collection, id.as_str(), found.remove(id)))
+            .collect();
+        rows.push_new(shared, batch, &collection.collection_id, page)
+            .await?;
     }
     Ok(())
 }
@@ -233,9 +297,12 @@ async fn from_documents(
             .index
             .list(&batch.namespace_id, source, &query)
             .await?;
-        for document in page.documents {
-            rows.push(document_row(collection, source, document))?;
-        }
+        let documents = page.documents.into_iter();
+        let page_rows = documents
+            .map(|document| document_row(collection, source, document))
+            .collect();
+        rows.push_new(shared, batch, &collection.collection_id, page_rows)
+            .await?;
         query.cursor = page.next_cursor;
         if query.cursor.is_none() {
             return Ok(());

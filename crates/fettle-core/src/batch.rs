@@ -1,5 +1,7 @@
 //! The aggregate: a batch, its tiers, their jobs and attempts. Changed only by `step`.
 
+use std::collections::BTreeMap;
+
 use fettle_model::{
     AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus, BucketId, CollectionId,
     ExtractorRef, JobId, ManifestRef, NamespaceId, Resources, RowCounts, SubmissionParams,
@@ -86,8 +88,14 @@ pub struct Job {
     pub state: JobState,
     /// Its rows, once they are known.
     pub manifest: Option<ManifestRef>,
+    /// Counts how often its rows were begun to be prepared.
+    #[serde(default)]
+    pub generation: u32,
     /// Outcomes of its rows when they were last counted.
     pub counts: RowCounts,
+    /// Where documents that exist are not made again: what that spared, by collection.
+    #[serde(default)]
+    pub dedup: BTreeMap<CollectionId, DedupTally>,
     /// Its attempts, in order; only the last may be alive.
     pub attempts: Vec<Attempt>,
     /// What was spent per cause since the last request of a user.
@@ -98,6 +106,42 @@ pub struct Job {
     pub started_at: Option<UnixMillis>,
     /// When it last ended.
     pub ended_at: Option<UnixMillis>,
+}
+
+/// Sources that are named of those that a collection had documents of.
+pub const DEDUP_SAMPLE_MAX: usize = 20;
+
+/// How many of a collection's sources it had documents of already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DedupTally {
+    /// Sources that were looked at.
+    pub total: u64,
+    /// Those that are not done again.
+    pub skipped: u64,
+    /// The first of them.
+    pub sample: Vec<String>,
+}
+
+impl DedupTally {
+    /// Counts one source.
+    pub fn count(&mut self, source_id: &str, is_skipped: bool) {
+        self.total += 1;
+        if is_skipped {
+            self.skipped += 1;
+            if self.sample.len() < DEDUP_SAMPLE_MAX {
+                self.sample.push(source_id.to_owned());
+            }
+        }
+    }
+
+    /// Adds what was counted later.
+    pub fn add(&mut self, later: &Self) {
+        self.total += later.total;
+        self.skipped += later.skipped;
+        let room = DEDUP_SAMPLE_MAX.saturating_sub(self.sample.len());
+        let more = later.sample.iter().take(room).cloned();
+        self.sample.extend(more);
+    }
 }
 
 /// Where a job stands. One variant has only its data.
@@ -192,6 +236,12 @@ impl Batch {
             .flat_map(|tier| tier.jobs.iter().map(move |job| (tier.num, job)))
     }
 
+    /// Whether nothing of it runs or is due: it is over, or held until it is submitted.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.status.is_terminal() || self.status == BatchStatus::Draft
+    }
+
     /// The tier that runs or would run next; the last one when all are over.
     #[must_use]
     pub fn current_tier(&self) -> u32 {
@@ -201,6 +251,12 @@ impl Batch {
 }
 
 impl Job {
+    /// Its rows are to be written down, by an effect that the caller asks for.
+    pub(crate) fn prepare(&mut self) {
+        self.state = JobState::Preparing;
+        self.generation = self.generation.saturating_add(1);
+    }
+
     /// The last attempt.
     #[must_use]
     pub fn last_attempt(&self) -> Option<&Attempt> {

@@ -1,6 +1,6 @@
 //! What is to be done after a step was committed. Names are imperative; each may be carried out more than once.
 
-use fettle_model::{AttemptId, JobId};
+use fettle_model::{AttemptId, DocumentErrorClass, JobId, RowNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::timeline::TimelineEntry;
@@ -39,6 +39,48 @@ pub struct Effects {
     pub effects: Vec<Effect>,
     /// To be written to the timeline with the commit.
     pub timeline: Vec<TimelineEntry>,
-    /// Jobs whose failed rows lose their outcome with the commit.
-    pub reopen_failed_rows: Vec<JobId>,
+    /// Rows that lose their outcome with the commit.
+    pub reopen_rows: Vec<ReopenRows>,
+    /// Rows that get the outcome "skipped" with the commit.
+    pub skip_rows: Vec<SkipRows>,
+}
+
+/// Rows of a job that are not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkipRows {
+    /// The job.
+    pub job: JobId,
+    /// Its tier.
+    pub tier_num: u32,
+    /// The rows; none has an outcome.
+    pub rows: Vec<RowNumber>,
+}
+
+/// Rows of a job that are given back, to be done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReopenRows {
+    /// The job.
+    pub job: JobId,
+    /// Which of its rows.
+    pub which: WhichRows,
+}
+
+/// Which rows of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhichRows {
+    /// Failed ones; each counts one more retry.
+    Failed(FailedRows),
+    /// All, whatever came of them; their retries are forgotten.
+    All,
+}
+
+/// Which failed rows of a job; by default all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRows {
+    /// Only those with an error of these classes; any where it is empty.
+    pub classes: Vec<DocumentErrorClass>,
+    /// Only those of these sources (objects in tier 0, documents later); any where it is empty.
+    pub source_ids: Vec<String>,
+    /// Only those that were retried fewer times than this.
+    pub retries_max: Option<u32>,
 }

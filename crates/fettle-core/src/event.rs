@@ -1,7 +1,15 @@
 //! What can happen to a batch. Names are in the past tense.
 
-use fettle_model::{AttemptExit, AttemptId, JobId, ManifestRef, Resources, RowCounts, UnixMillis};
+use std::collections::BTreeMap;
+
+use fettle_model::{
+    AttemptExit, AttemptId, CollectionId, JobId, ManifestRef, Resources, RowCounts, RowNumber,
+    UnixMillis,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::batch::DedupTally;
+use crate::effect::FailedRows;
 
 /// One thing that happened. `BatchPlan::submit` makes the batch; everything after it is an event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,10 +19,8 @@ pub enum Event {
     ManifestBuilt {
         /// The job.
         job: JobId,
-        /// Its rows.
-        manifest: ManifestRef,
-        /// Outcomes that exist already.
-        counts: RowCounts,
+        /// What was written.
+        rows: PreparedRows,
     },
     /// The job's manifest could not be written.
     ManifestFailed {
@@ -103,6 +109,49 @@ pub enum Event {
         /// With other resources; they stick.
         overrides: Overrides,
     },
+    /// A user wants failed rows of several tiers tried again, and the rows of those tiers that never got an outcome.
+    FailedRowsRetryRequested {
+        /// The batch's version when the rows were counted; where it moved since, the counts are not true any more.
+        version: u64,
+        /// Which failed rows.
+        which: FailedRows,
+        /// The jobs of the wanted tiers, with how many of their rows `which` means.
+        jobs: Vec<(JobId, u64)>,
+    },
+    /// A user wants everything from a tier on done anew.
+    ResubmitRequested {
+        /// The first tier of it.
+        from_tier: u32,
+        /// Whether the batch waits until it is submitted.
+        hold: bool,
+    },
+    /// A user submitted a batch that was held.
+    HeldBatchSubmitted {
+        /// Other resources, by tier; they stick.
+        overrides: BTreeMap<u32, Overrides>,
+    },
+}
+
+/// The rows of a job as they were written down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PreparedRows {
+    /// The preparation that they belong to; a newer one makes them stale.
+    pub generation: u32,
+    /// All rows.
+    pub manifest: ManifestRef,
+    /// Outcomes that exist already.
+    pub counts: RowCounts,
+    /// New rows that are not to be done.
+    pub skipped: SkippedRows,
+}
+
+/// New rows of a manifest whose collection has their documents already, and is not to make them again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedRows {
+    /// The rows.
+    pub rows: Vec<RowNumber>,
+    /// What was looked at, by collection; empty where nobody asked to look.
+    pub tally: BTreeMap<CollectionId, DedupTally>,
 }
 
 /// How much of a batch a request is about.

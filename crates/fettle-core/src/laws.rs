@@ -38,7 +38,7 @@ pub fn broken(batch: &Batch) -> Vec<String> {
         .iter()
         .filter(|t| t.status == WorkStatus::InProgress)
         .count();
-    if running > 1 || (running == 0 && !batch.status.is_terminal()) {
+    if running > 1 || (running == 0) != batch.is_at_rest() {
         broken.push(format!(
             "{running} tiers are in progress while the batch is {:?}",
             batch.status

@@ -12,9 +12,11 @@ pub mod plan;
 pub mod step;
 pub mod timeline;
 
-pub use batch::{Attempt, Batch, Budgets, Cancel, Job, JobState, Tier, TierSource, Wait};
-pub use effect::{Effect, Effects};
-pub use event::{Event, Overrides, Scope};
+pub use batch::{
+    Attempt, Batch, Budgets, Cancel, DedupTally, Job, JobState, Tier, TierSource, Wait,
+};
+pub use effect::{Effect, Effects, FailedRows, ReopenRows, SkipRows, WhichRows};
+pub use event::{Event, Overrides, PreparedRows, Scope, SkippedRows};
 pub use plan::{BatchPlan, JobPlan, PlanError, TierPlan};
 pub use step::{Refusal, step};
 pub use timeline::{TimelineEntry, TimelineKind};

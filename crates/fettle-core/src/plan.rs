@@ -218,6 +218,8 @@ impl JobPlan {
             resources: self.resources,
             state: JobState::Pending,
             manifest: None,
+            generation: 0,
+            dedup: BTreeMap::new(),
             counts: RowCounts::default(),
             attempts: Vec::new(),
             budgets: Budgets::default(),

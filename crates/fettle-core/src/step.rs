@@ -5,13 +5,14 @@
 mod attempt;
 mod cancel;
 mod manifest;
+mod resubmit;
 mod retry;
 mod settle;
 
 use fettle_model::{AttemptId, JobId, UnixMillis};
 
 use crate::batch::{Batch, Job, JobState, Wait};
-use crate::effect::{Effect, Effects};
+use crate::effect::{Effect, Effects, ReopenRows, SkipRows, WhichRows};
 use crate::event::Event;
 use crate::timeline::{TimelineEntry, TimelineKind};
 
@@ -53,11 +54,7 @@ pub enum Refusal {
 pub fn step(batch: &mut Batch, now: UnixMillis, event: Event) -> Result<Effects, Refusal> {
     let mut context = Context::new(now);
     match event {
-        Event::ManifestBuilt {
-            job,
-            manifest,
-            counts,
-        } => manifest::built(batch, &job, manifest, counts, &mut context),
+        Event::ManifestBuilt { job, rows } => manifest::built(batch, &job, rows, &mut context),
         Event::ManifestFailed {
             job,
             message,
@@ -107,6 +104,17 @@ pub fn step(batch: &mut Batch, now: UnixMillis, event: Event) -> Result<Effects,
             tier_num,
             overrides,
         } => retry::requested(batch, tier_num, overrides, &mut context),
+        Event::FailedRowsRetryRequested {
+            version,
+            which,
+            jobs,
+        } => retry::failed_rows_requested(batch, version, &which, &jobs, &mut context),
+        Event::ResubmitRequested { from_tier, hold } => {
+            resubmit::requested(batch, from_tier, hold, &mut context)
+        }
+        Event::HeldBatchSubmitted { overrides } => {
+            resubmit::released(batch, &overrides, &mut context)
+        }
     }?;
     batch.version += 1;
     Ok(context.finish())
@@ -134,8 +142,13 @@ impl Context {
         self.effects.effects.push(effect);
     }
 
-    pub(crate) fn reopen_failed_rows(&mut self, job: &JobId) {
-        self.effects.reopen_failed_rows.push(job.clone());
+    pub(crate) fn skip_rows(&mut self, rows: SkipRows) {
+        self.effects.skip_rows.push(rows);
+    }
+
+    pub(crate) fn reopen_rows(&mut self, job: &JobId, which: WhichRows) {
+        let job = job.clone();
+        self.effects.reopen_rows.push(ReopenRows { job, which });
     }
 
     /// An entry about the whole batch.

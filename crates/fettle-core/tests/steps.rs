@@ -7,12 +7,13 @@
 
 use fettle_core::plan::{PlannedCollection, levels};
 use fettle_core::{
-    Batch, BatchPlan, Effect, Effects, Event, JobPlan, JobState, Overrides, PlanError, Refusal,
-    Scope, TierPlan, TierSource, Wait, laws, step,
+    Batch, BatchPlan, DedupTally, Effect, Effects, Event, FailedRows, JobPlan, JobState, Overrides,
+    PlanError, PreparedRows, Refusal, ReopenRows, Scope, SkipRows, SkippedRows, TierPlan,
+    TierSource, Wait, WhichRows, laws, step,
 };
 use fettle_model::{
-    AttemptExit, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, ExtractorRef, JobId,
-    ManifestRef, NamespaceId, Resources, RowCounts, UnixMillis, WorkStatus,
+    AttemptExit, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, DocumentErrorClass,
+    ExtractorRef, JobId, ManifestRef, NamespaceId, Resources, RowCounts, UnixMillis, WorkStatus,
 };
 use serde_json::Map;
 
@@ -72,13 +73,15 @@ fn batch(tiers: u8) -> Batch {
 fn take(batch: &mut Batch, event: Event) -> Decided {
     let Effects {
         effects,
-        reopen_failed_rows,
+        reopen_rows,
+        skip_rows,
         ..
     } = step(batch, NOW, event).unwrap();
     assert_eq!(laws::broken(batch), Vec::<String>::new());
     Decided {
         effects,
-        reopen_failed_rows,
+        reopen_rows,
+        skip_rows,
     }
 }
 
@@ -86,10 +89,27 @@ fn take(batch: &mut Batch, event: Event) -> Decided {
 #[derive(Debug)]
 struct Decided {
     effects: Vec<Effect>,
-    reopen_failed_rows: Vec<JobId>,
+    reopen_rows: Vec<ReopenRows>,
+    skip_rows: Vec<SkipRows>,
 }
 
+fn failed_rows_of(n: u8, which: FailedRows) -> ReopenRows {
+    ReopenRows {
+        job: job_id(n),
+        which: WhichRows::Failed(which),
+    }
+}
+
+/// The rows of a job's first preparation.
 fn built(n: u8, rows: u64) -> Event {
+    built_in(1, n, rows)
+}
+
+fn built_in(generation: u32, n: u8, rows: u64) -> Event {
+    prepared(generation, n, rows, SkippedRows::default())
+}
+
+fn prepared(generation: u32, n: u8, rows: u64, skipped: SkippedRows) -> Event {
     let manifest = ManifestRef {
         key: "m".into(),
         rows,
@@ -97,8 +117,12 @@ fn built(n: u8, rows: u64) -> Event {
     };
     Event::ManifestBuilt {
         job: job_id(n),
-        manifest,
-        counts: RowCounts::default(),
+        rows: PreparedRows {
+            generation,
+            manifest,
+            counts: RowCounts::default(),
+            skipped,
+        },
     }
 }
 
@@ -183,8 +207,8 @@ fn memory_is_no_cause_for_a_blind_retry_and_raised_memory_sticks() {
         },
     );
     assert_eq!(
-        effects.reopen_failed_rows,
-        vec![job_id(0)],
+        effects.reopen_rows,
+        vec![failed_rows_of(0, FailedRows::default())],
         "failed rows are tried again"
     );
     take(&mut batch, admitted(0));
@@ -323,6 +347,243 @@ fn a_retry_is_refused_with_the_present_state_and_what_would_be_possible() {
             id: "7".into()
         }
     );
+}
+
+/// Both tiers ended, the first with 2 failed rows, the second with 3.
+fn ended_with_errors() -> Batch {
+    let mut batch = running(2);
+    take(&mut batch, ended(0, 1, AttemptExit::Finished, ROWS - 2, 2));
+    take(&mut batch, built(1, ROWS - 2));
+    take(&mut batch, admitted(1));
+    take(&mut batch, ended(1, 1, AttemptExit::Finished, ROWS - 5, 3));
+    assert_eq!(batch.status, BatchStatus::CompletedWithErrors);
+    batch
+}
+
+fn transient() -> FailedRows {
+    FailedRows {
+        classes: vec![DocumentErrorClass::Transient],
+        source_ids: Vec::new(),
+        retries_max: Some(3),
+    }
+}
+
+fn retry_failed(batch: &Batch, jobs: &[(u8, u64)]) -> Event {
+    Event::FailedRowsRetryRequested {
+        version: batch.version,
+        which: transient(),
+        jobs: jobs.iter().map(|(n, rows)| (job_id(*n), *rows)).collect(),
+    }
+}
+
+#[test]
+fn failed_rows_of_several_tiers_are_retried_in_the_order_of_the_tiers() {
+    let mut batch = ended_with_errors();
+    let event = retry_failed(&batch, &[(0, 1), (1, 2)]);
+    let decided = take(&mut batch, event);
+    assert_eq!(
+        decided.reopen_rows,
+        vec![
+            failed_rows_of(0, transient()),
+            failed_rows_of(1, transient())
+        ]
+    );
+    assert_eq!(batch.status, BatchStatus::Queued);
+    assert_eq!(batch.tiers[1].status, WorkStatus::Pending);
+    let failed: Vec<u64> = batch.jobs().map(|(_, job)| job.counts.failed).collect();
+    assert_eq!(failed, vec![1, 1], "the others keep their outcome");
+    take(&mut batch, admitted(0));
+    let decided = take(&mut batch, ended(0, 2, AttemptExit::Finished, ROWS - 1, 1));
+    assert_eq!(
+        decided.effects.last(),
+        Some(&Effect::BuildManifest { job: job_id(1) }),
+        "the next tier reads what was written"
+    );
+}
+
+#[test]
+fn a_tier_without_wanted_rows_is_left_as_it_is() {
+    let mut batch = ended_with_errors();
+    let event = retry_failed(&batch, &[(0, 0), (1, 2)]);
+    take(&mut batch, event);
+    assert_eq!(batch.tiers[0].status, WorkStatus::CompletedWithErrors);
+    assert_eq!(batch.tiers[1].status, WorkStatus::InProgress);
+}
+
+#[test]
+fn a_retry_of_failed_rows_is_refused_when_it_would_do_nothing_or_rests_on_old_counts() {
+    let mut batch = ended_with_errors();
+    let nothing = retry_failed(&batch, &[(0, 0), (1, 0)]);
+    let refusal = step(&mut batch, NOW, nothing).unwrap_err().to_string();
+    assert!(refusal.contains("no failed document matches"), "{refusal}");
+    let event = retry_failed(&batch, &[(1, 2)]);
+    batch.version += 1;
+    let refusal = step(&mut batch, NOW, event).unwrap_err().to_string();
+    assert!(refusal.contains("changed meanwhile"), "{refusal}");
+
+    let mut batch = running(2);
+    let event = retry_failed(&batch, &[(0, 1)]);
+    let refusal = step(&mut batch, NOW, event).unwrap_err().to_string();
+    assert!(refusal.contains("PROCESSING"), "{refusal}");
+    take(&mut batch, ended(0, 1, AttemptExit::OutOfMemory, 4, 1));
+    let event = retry_failed(&batch, &[(1, 0)]);
+    let refusal = step(&mut batch, NOW, event).unwrap_err().to_string();
+    assert!(
+        refusal.contains("tier 0 is FAILED and comes before"),
+        "{refusal}"
+    );
+    let event = retry_failed(&batch, &[(0, 0), (1, 0)]);
+    take(&mut batch, event);
+    assert_eq!(
+        batch.status,
+        BatchStatus::Queued,
+        "rows without an outcome are taken up"
+    );
+}
+
+#[test]
+fn a_batch_cancelled_after_the_last_row_of_a_tier_goes_on_with_the_next() {
+    let mut batch = running(2);
+    take(
+        &mut batch,
+        Event::CancelRequested {
+            scope: Scope::Batch,
+            reason: None,
+        },
+    );
+    take(&mut batch, ended(0, 1, AttemptExit::Cancelled, ROWS, 0));
+    assert_eq!(batch.status, BatchStatus::Canceled);
+    assert_eq!(batch.tiers[0].status, WorkStatus::Completed);
+    let retry = Event::RetryRequested {
+        tier_num: 1,
+        overrides: Overrides::default(),
+    };
+    let decided = take(&mut batch, retry);
+    assert_eq!(
+        decided.effects,
+        vec![Effect::BuildManifest { job: job_id(1) }]
+    );
+}
+
+/// Rows of which the first ones exist already.
+fn built_with_skipped(rows: u64, skipped: u32) -> Event {
+    let mut tally = DedupTally::default();
+    for row in 0..rows {
+        tally.count(&format!("obj_{row}"), row < u64::from(skipped));
+    }
+    let skipped = SkippedRows {
+        rows: (0..skipped).collect(),
+        tally: [(collection(0), tally)].into(),
+    };
+    prepared(1, 0, rows, skipped)
+}
+
+#[test]
+fn rows_whose_documents_exist_are_skipped_with_the_manifest() {
+    let mut batch = batch(1);
+    let decided = take(&mut batch, built_with_skipped(30, 25));
+    let skipped = SkipRows {
+        job: job_id(0),
+        tier_num: 0,
+        rows: (0..25).collect(),
+    };
+    assert_eq!(decided.skip_rows, vec![skipped]);
+    let (_, job) = batch.job(&job_id(0)).unwrap();
+    assert_eq!((job.counts.skipped, job.unfinished_rows()), (25, 5));
+    let tally = &job.dedup[&collection(0)];
+    assert_eq!((tally.total, tally.skipped), (30, 25));
+    assert_eq!(tally.sample.len(), 20, "a sample stays a sample");
+}
+
+#[test]
+fn a_batch_with_nothing_new_ends_without_an_attempt() {
+    let mut batch = batch(1);
+    take(&mut batch, built_with_skipped(3, 3));
+    assert_eq!(batch.status, BatchStatus::Completed);
+    assert!(batch.job(&job_id(0)).unwrap().1.attempts.is_empty());
+}
+
+fn resubmit(from_tier: u32, hold: bool) -> Event {
+    Event::ResubmitRequested { from_tier, hold }
+}
+
+fn all_rows_of(n: u8) -> ReopenRows {
+    ReopenRows {
+        job: job_id(n),
+        which: WhichRows::All,
+    }
+}
+
+#[test]
+fn a_resubmitted_batch_does_everything_from_a_tier_on_anew() {
+    let mut batch = ended_with_errors();
+    let decided = take(&mut batch, resubmit(1, false));
+    assert_eq!(decided.reopen_rows, vec![all_rows_of(1)]);
+    assert_eq!(
+        decided.effects,
+        vec![Effect::BuildManifest { job: job_id(1) }]
+    );
+    assert_eq!(batch.tiers[0].status, WorkStatus::CompletedWithErrors);
+    let late = step(&mut batch, NOW, built_in(1, 1, ROWS)).unwrap_err();
+    assert!(
+        matches!(late, Refusal::Stale { .. }),
+        "rows of the run before: {late}"
+    );
+    take(&mut batch, built_in(2, 1, 4));
+    take(&mut batch, admitted(1));
+    take(&mut batch, ended(1, 2, AttemptExit::Finished, 4, 0));
+    assert_eq!(
+        batch.status,
+        BatchStatus::CompletedWithErrors,
+        "the first tier's errors stay"
+    );
+}
+
+#[test]
+fn a_held_batch_waits_for_its_submission_and_for_nothing_else() {
+    let mut batch = ended_with_errors();
+    let decided = take(&mut batch, resubmit(0, true));
+    assert_eq!(decided.reopen_rows, vec![all_rows_of(0), all_rows_of(1)]);
+    assert_eq!(decided.effects, Vec::new());
+    assert_eq!(batch.status, BatchStatus::Draft);
+    let cancel = Event::CancelRequested {
+        scope: Scope::Batch,
+        reason: None,
+    };
+    for event in [resubmit(0, false), retry_failed(&batch, &[(0, 1)]), cancel] {
+        let refusal = step(&mut batch, NOW, event).unwrap_err().to_string();
+        assert!(refusal.contains("DRAFT"), "{refusal}");
+    }
+    let overrides = Overrides {
+        memory_bytes: Some(512 * MIB),
+        ..Overrides::default()
+    };
+    let submit = Event::HeldBatchSubmitted {
+        overrides: [(1, overrides)].into(),
+    };
+    let decided = take(&mut batch, submit.clone());
+    assert_eq!(
+        decided.effects,
+        vec![Effect::BuildManifest { job: job_id(0) }]
+    );
+    let memory: Vec<u64> = batch
+        .jobs()
+        .map(|(_, job)| job.resources.memory_bytes)
+        .collect();
+    assert_eq!(memory, vec![96 * MIB, 512 * MIB]);
+    let refusal = step(&mut batch, NOW, submit).unwrap_err().to_string();
+    assert!(refusal.contains("QUEUED"), "{refusal}");
+}
+
+#[test]
+fn a_resubmission_does_not_pass_over_a_tier_that_failed() {
+    let mut batch = running(2);
+    take(&mut batch, ended(0, 1, AttemptExit::OutOfMemory, 0, 0));
+    let refusal = step(&mut batch, NOW, resubmit(1, false))
+        .unwrap_err()
+        .to_string();
+    assert!(refusal.contains("resubmit from it"), "{refusal}");
+    assert!(step(&mut batch, NOW, resubmit(2, false)).is_err());
 }
 
 #[test]

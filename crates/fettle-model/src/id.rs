@@ -165,6 +165,10 @@ id!(
     ApiKeyId, "key_"
 );
 id!(
+    /// The batches of one bulk submission.
+    BatchGroupId, "grp_"
+);
+id!(
     /// A registered plugin version.
     PluginId, "plg_"
 );
@@ -184,6 +188,22 @@ id!(
     /// One execution of a job: the job's id, `-a`, and the attempt's number. It is the submission id on the backend.
     AttemptId, "job_"
 );
+
+impl DocumentId {
+    /// The id of part `part` of what a source becomes in a collection.
+    #[must_use]
+    pub fn of_part(collection: &CollectionId, source_id: &str, part: u32) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(collection.as_str().as_bytes());
+        hasher.update(&[0]);
+        hasher.update(source_id.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(part.to_string().as_bytes());
+        let mut bits = [0; 15];
+        bits.copy_from_slice(&hasher.finalize().as_bytes()[..15]);
+        Self::from_entropy(bits)
+    }
+}
 
 impl AttemptId {
     /// The id of attempt `number` (1-based) of `job`.

@@ -29,8 +29,8 @@ pub use failure::{
 };
 pub use history::{AttemptProfile, HistoryCell, HistoryKey, TierKind};
 pub use id::{
-    ApiKeyId, AttemptId, BatchId, BlobId, BucketId, CollectionId, DeliveryId, DocumentId, IdError,
-    JobId, NamespaceId, ObjectId, PluginId, TaskId, UploadId, WebhookId,
+    ApiKeyId, AttemptId, BatchGroupId, BatchId, BlobId, BucketId, CollectionId, DeliveryId,
+    DocumentId, IdError, JobId, NamespaceId, ObjectId, PluginId, TaskId, UploadId, WebhookId,
 };
 pub use pulse::{KillOrder, Pulse, RowAtWork, StepHistory, StuckEvidence, WaitsFor};
 pub use resources::{Resources, SubmissionParams};

@@ -3,8 +3,8 @@
 use fettle_model::attempt::FieldCopy;
 use fettle_model::extractor::PluginSource;
 use fettle_model::{
-    ApiKeyId, BatchId, BlobId, BucketId, CollectionId, ExtractorRef, NamespaceId, ObjectId,
-    PluginId, TaskId, UnixMillis,
+    ApiKeyId, BatchGroupId, BatchId, BlobId, BucketId, CollectionId, ExtractorRef, NamespaceId,
+    ObjectId, PluginId, TaskId, UnixMillis,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -353,6 +353,12 @@ pub struct BatchRecord {
     pub resource_overrides: Map<String, Value>,
     /// How many objects it has.
     pub object_count: u64,
+    /// The bulk submission that made it.
+    #[serde(default)]
+    pub batch_group_id: Option<BatchGroupId>,
+    /// How many of its documents were deleted by request.
+    #[serde(default)]
+    pub documents_deleted: u64,
     /// When it was made.
     pub created_at: UnixMillis,
     /// When it was last changed.

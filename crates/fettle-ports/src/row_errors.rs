@@ -91,4 +91,6 @@ pub struct StoredRowError {
     pub attempt_id: AttemptId,
     /// The collection that lacks the document.
     pub collection_id: CollectionId,
+    /// How often the row was retried before.
+    pub retries: u32,
 }

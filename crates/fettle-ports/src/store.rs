@@ -1,7 +1,7 @@
 //! Durable state.
 
 use async_trait::async_trait;
-use fettle_core::{Batch, Effect, TimelineEntry};
+use fettle_core::{Batch, Effect, FailedRows, ReopenRows, SkipRows, TimelineEntry};
 use fettle_model::{
     AttemptEvidence, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, JobId, NamespaceId,
     ObjectId, RowCounts, RowNumber, RowOutcome, StageTimings,
@@ -9,7 +9,7 @@ use fettle_model::{
 use serde_json::Value;
 
 use crate::events::EventLog;
-use crate::records::{BatchRecord, ObjectRecord, Resource, ResourceKind};
+use crate::records::{BatchRecord, ObjectRecord, Resource, ResourceKind, TaskRecord};
 use crate::requests::RequestLog;
 use crate::row_errors::{ErrorGroups, FailedRow, RowErrorQuery, StoredRowError};
 
@@ -97,8 +97,21 @@ pub struct BatchCommit {
     pub timeline: Vec<TimelineEntry>,
     /// What is to be done.
     pub effects: Vec<Effect>,
-    /// Jobs whose failed rows are given back to be tried again.
-    pub reopen_failed_rows: Vec<JobId>,
+    /// Rows that are given back to be done again.
+    pub reopen_rows: Vec<ReopenRows>,
+    /// Rows that are skipped.
+    pub skip_rows: Vec<SkipRows>,
+    /// What a first step writes beside the state.
+    pub submission: Option<Submission>,
+}
+
+/// What becomes of a draft's record when it is submitted.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The record, which names the task.
+    pub record: BatchRecord,
+    /// The task.
+    pub task: TaskRecord,
 }
 
 /// Outcomes of rows, to be written in one transaction. A row that has an outcome keeps it.
@@ -257,6 +270,12 @@ pub trait Store: EventLog + RequestLog + Send + Sync {
         namespace: Option<&NamespaceId>,
         batch: &BatchId,
     ) -> Result<Option<(BatchRecord, Option<Batch>)>, StoreError>;
+    /// A batch in flight that brings one of the same objects to one of these collections.
+    async fn overlapping_batch(
+        &self,
+        batch: &BatchId,
+        collections: &[CollectionId],
+    ) -> Result<Option<BatchId>, StoreError>;
     /// A page of batches, newest first, with sequence numbers, and how many there are in all.
     async fn list_batches(
         &self,
@@ -295,6 +314,8 @@ pub trait Store: EventLog + RequestLog + Send + Sync {
     async fn record_rows(&self, rows: RowsCommit) -> Result<JobCounts, StoreError>;
     /// A job's counts.
     async fn job_counts(&self, job: &JobId) -> Result<JobCounts, StoreError>;
+    /// How many failed rows of a job are meant by `which`.
+    async fn count_failed_rows(&self, job: &JobId, which: &FailedRows) -> Result<u64, StoreError>;
     /// Rows of a job that have an outcome, ascending.
     async fn finished_rows(&self, job: &JobId) -> Result<Vec<RowNumber>, StoreError>;
     /// Errors of a batch's failed rows, in order of tier, job and row, and how many there are in all.

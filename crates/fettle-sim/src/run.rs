@@ -1,6 +1,8 @@
 //! One run: random events with faults, then none, then the batch must end.
 
-use fettle_core::{Event, JobState, Overrides, Scope, Wait};
+use std::collections::BTreeMap;
+
+use fettle_core::{Event, FailedRows, JobState, Overrides, Scope, Wait};
 use fettle_model::{AttemptExit, AttemptId, BatchStatus, JobId, UnixMillis};
 
 use crate::random::Random;
@@ -189,10 +191,44 @@ fn user(world: &mut World, random: &mut Random, commit: bool) {
                 overrides,
             }
         }
+        9..=14 => failed_rows(world, random),
+        15..=17 => Event::ResubmitRequested {
+            from_tier: tier_num,
+            hold: random.chance(30),
+        },
+        18..=23 => submit_held(),
         _ => return,
     };
     // Users ask for what is not possible, too.
     let _ = world.happen(event, commit);
+}
+
+/// Failed rows of some tiers, counted now or, sometimes, before the batch moved.
+fn failed_rows(world: &World, random: &mut Random) -> Event {
+    let which = FailedRows {
+        retries_max: random.chance(70).then_some(2),
+        ..FailedRows::default()
+    };
+    let tiers = world.memory.tiers.iter().filter(|_| random.chance(70));
+    let jobs: Vec<&JobId> = tiers.flat_map(|t| &t.jobs).map(|job| &job.id).collect();
+    let counted = |job: &&JobId| {
+        let rows = world.failed_rows(job, &which).len() as u64;
+        ((*job).clone(), rows)
+    };
+    Event::FailedRowsRetryRequested {
+        jobs: jobs.iter().map(counted).collect(),
+        version: world
+            .memory
+            .version
+            .saturating_sub(u64::from(random.chance(10))),
+        which,
+    }
+}
+
+fn submit_held() -> Event {
+    Event::HeldBatchSubmitted {
+        overrides: BTreeMap::new(),
+    }
 }
 
 fn cancel(scope: Scope) -> Event {
@@ -209,6 +245,8 @@ fn heal(world: &mut World) {
             return;
         }
         world.now = world.now.plus_ms(60_000);
+        // Only its user can let a held batch go on, so refusals are those of batches that are not held.
+        let _ = world.happen(submit_held(), true);
         let pending: Vec<u64> = world.outbox.keys().copied().collect();
         for effect in pending {
             world.carry_out(effect, true, true);
@@ -258,7 +296,6 @@ fn tell_ends(world: &mut World) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     /// `FETTLE_SIM_SEEDS` asks for more than the usual few seconds' worth.
     fn seeds() -> u64 {

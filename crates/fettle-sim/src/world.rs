@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fettle_core::{
-    Batch, BatchPlan, Effect, Effects, Event, JobPlan, Refusal, TierPlan, TierSource, laws, step,
+    Batch, BatchPlan, Effect, Effects, Event, FailedRows, JobPlan, PreparedRows, Refusal,
+    ReopenRows, SkippedRows, TierPlan, TierSource, WhichRows, laws, step,
 };
 use fettle_model::{
     AttemptExit, AttemptId, BatchId, BucketId, CollectionId, ExtractorRef, JobId, ManifestRef,
@@ -37,7 +38,11 @@ pub struct World {
     pub processes: BTreeMap<AttemptId, Process>,
     /// Outcomes of each job's rows.
     pub rows: BTreeMap<JobId, Vec<Option<RowOutcome>>>,
+    /// How often failed rows were given back.
+    retries: BTreeMap<(JobId, usize), u32>,
     objects: usize,
+    /// Each of how many new rows has its documents already; none of them by default.
+    skip_each: Option<usize>,
     /// How processes of this run like to end, so that budgets are spent to their limit.
     pub habit: Option<AttemptExit>,
     /// What happened, for comparing two runs of a seed.
@@ -57,7 +62,9 @@ impl World {
             next_effect: 0,
             processes: BTreeMap::new(),
             rows: BTreeMap::new(),
+            retries: BTreeMap::new(),
             objects: random.below(12),
+            skip_each: random.chance(30).then(|| 1 + random.below(3)),
             habit: habit(random),
             trace: Vec::new(),
         };
@@ -95,15 +102,47 @@ impl World {
 
     fn keep(&mut self, effects: Effects) {
         self.stored = self.memory.clone();
-        for job in effects.reopen_failed_rows {
-            for row in self.rows.entry(job).or_default() {
-                *row = row.filter(|outcome| *outcome != RowOutcome::Failed);
+        for reopen in effects.reopen_rows {
+            self.reopen(&reopen);
+        }
+        for (_, job) in self.memory.jobs() {
+            let rows = self.rows.entry(job.id.clone()).or_default();
+            let known = job.manifest.as_ref().map_or(0, |m| m.rows as usize);
+            rows.resize(rows.len().max(known), None);
+        }
+        for skip in effects.skip_rows {
+            let rows = self.rows.entry(skip.job).or_default();
+            for row in skip.rows {
+                rows[row as usize].get_or_insert(RowOutcome::Skipped);
             }
         }
         for effect in effects.effects {
             self.outbox.insert(self.next_effect, effect);
             self.next_effect += 1;
         }
+    }
+
+    fn reopen(&mut self, reopen: &ReopenRows) {
+        let WhichRows::Failed(which) = &reopen.which else {
+            self.rows.remove(&reopen.job);
+            self.retries.retain(|(job, _), _| *job != reopen.job);
+            return;
+        };
+        for row in self.failed_rows(&reopen.job, which) {
+            *self.retries.entry((reopen.job.clone(), row)).or_default() += 1;
+            self.rows.entry(reopen.job.clone()).or_default()[row] = None;
+        }
+    }
+
+    /// The failed rows of a job that `which` means; rows here have no classes and no sources.
+    #[must_use]
+    pub fn failed_rows(&self, job: &JobId, which: &FailedRows) -> Vec<usize> {
+        let rows = self.rows.get(job).into_iter().flatten().enumerate();
+        let retries = |row| self.retries.get(&(job.clone(), row)).copied().unwrap_or(0);
+        rows.filter(|(_, outcome)| **outcome == Some(RowOutcome::Failed))
+            .map(|(row, _)| row)
+            .filter(|row| which.retries_max.is_none_or(|max| retries(*row) < max))
+            .collect()
     }
 
     /// The control room dies and comes back with what was committed.
@@ -136,9 +175,10 @@ impl World {
     }
 
     fn build_manifest(&mut self, job: &JobId, commit: bool) -> bool {
-        let Some((at, _)) = self.memory.job(job) else {
+        let Some((at, found)) = self.memory.job(job) else {
             return true;
         };
+        let generation = found.generation;
         let sources = match at {
             0 => self.objects,
             _ => self.memory.tiers[at - 1]
@@ -147,19 +187,28 @@ impl World {
                 .map(|j| self.counts(&j.id).processed)
                 .sum::<u64>() as usize,
         };
-        let rows = self.rows.entry(job.clone()).or_default();
-        // A manifest only grows.
-        rows.resize(rows.len().max(sources), None);
+        // A manifest only grows, and only new rows can be skipped. Where it is refused, it has no rows.
+        let old = found.manifest.as_ref().map_or(0, |m| m.rows as usize);
+        let rows = old.max(sources);
+        let skips = |row: &usize| self.skip_each.is_some_and(|each| row.is_multiple_of(each));
+        let skipped = SkippedRows {
+            rows: (old..rows).filter(skips).map(|row| row as u32).collect(),
+            ..SkippedRows::default()
+        };
         let manifest = ManifestRef {
             key: format!("{job}"),
-            rows: rows.len() as u64,
+            rows: rows as u64,
             sizes: None,
         };
         let counts = self.counts(job);
         let event = Event::ManifestBuilt {
             job: job.clone(),
-            manifest,
-            counts,
+            rows: PreparedRows {
+                generation,
+                manifest,
+                counts,
+                skipped,
+            },
         };
         let taken = self.happen(event, commit);
         taken.is_err() || commit

@@ -35,12 +35,37 @@ pub struct CreateBatchRequest {
     pub limit: Option<u64>,
     /// The user's own notes.
     pub metadata: Option<Map<String, Value>>,
-    /// `skip`, `replace` or `force`.
-    pub dedup_strategy: Option<String>,
+    /// What becomes of objects that have documents already; `replace` where it is left out.
+    pub dedup_strategy: Option<DedupStrategy>,
     /// Whether it is submitted at once.
     pub auto_submit: Option<bool>,
     /// The same under an older name.
     pub trigger_processing: Option<bool>,
+}
+
+/// What becomes of a source that a collection has documents of already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DedupStrategy {
+    /// It is not done again.
+    Skip,
+    /// Its documents are made again, in place of those that there are.
+    #[default]
+    Replace,
+    /// As `replace`: a document's id follows from its source, so there are no duplicates.
+    Force,
+}
+
+impl DedupStrategy {
+    /// The value in the contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Replace => "replace",
+            Self::Force => "force",
+        }
+    }
 }
 
 /// `POST …/objects`.
@@ -161,10 +186,14 @@ pub struct BatchModel {
     pub object_count: u64,
     /// Collections it feeds.
     pub collection_ids: Vec<String>,
-    /// Deduplication as asked for.
+    /// What becomes of objects that have documents already, as asked for.
     pub dedup_strategy: String,
-    /// Deduplication as done.
-    pub effective_dedup_strategy: String,
+    /// The same as done, where it is not as asked for.
+    pub effective_dedup_strategy: Option<String>,
+    /// With `skip`: what was not done again, by collection.
+    pub dedup_audit: Option<BTreeMap<String, DedupAudit>>,
+    /// The bulk submission that made it. Beyond the contract.
+    pub batch_group_id: Option<String>,
     /// Key that made it.
     pub submitted_by_key_id: Option<String>,
     /// Its task, once submitted.
@@ -203,6 +232,8 @@ pub struct BatchModel {
     pub queue_context: Option<Map<String, Value>>,
     /// Documents written by it.
     pub documents_written: Option<u64>,
+    /// Documents of it that were deleted by request; none where none was.
+    pub documents_deleted: Option<u64>,
     /// Whether its documents can be listed.
     pub documents_resolvable: bool,
     /// Retries so far, of users and by itself.
@@ -235,6 +266,23 @@ pub struct BatchModel {
     pub started_at: Option<Timestamp>,
     /// When it ended. Beyond the contract.
     pub completed_at: Option<Timestamp>,
+}
+
+/// What a batch did not do again in a collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DedupAudit {
+    /// Always `skip`.
+    pub dedup_strategy: String,
+    /// Sources that were looked at.
+    pub total_input: u64,
+    /// Those that the collection had documents of.
+    pub skipped: u64,
+    /// The others.
+    pub processed: u64,
+    /// The first of those that were skipped.
+    pub skipped_object_ids: Vec<String>,
+    /// For people.
+    pub reason: String,
 }
 
 /// An object that failed.
@@ -296,6 +344,9 @@ pub struct FailedDocument {
     pub component: String,
     /// A traceback, where there is one.
     pub traceback: Option<String>,
+    /// How often it was retried. Beyond the contract.
+    #[serde(default)]
+    pub retry_count: u32,
     /// When.
     pub timestamp: Timestamp,
 }
@@ -313,6 +364,21 @@ pub struct BatchAudit {
     pub has_lost_objects: bool,
     /// The tiers.
     pub tiers: Vec<crate::tier::TierAuditInfo>,
+}
+
+/// `DELETE …/documents`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeleteBatchDocumentsResponse {
+    /// Always `true`.
+    pub success: bool,
+    /// The batch.
+    pub batch_id: String,
+    /// How many documents were deleted.
+    pub deleted_count: u64,
+    /// The same by collection.
+    pub collections: BTreeMap<String, u64>,
+    /// For people.
+    pub message: String,
 }
 
 /// The answer to a cancel of a tier or job, and to a retry of a tier.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::batch::DedupStrategy;
 use crate::filter::SentFilter;
 use crate::time::Timestamp;
 
@@ -186,7 +187,7 @@ pub struct TriggerCollectionRequest {
     /// Only objects that match.
     pub source_filters: Option<SentFilter>,
     /// Accepted as `replace`, which is how it works.
-    pub dedup_strategy: Option<String>,
+    pub dedup_strategy: Option<DedupStrategy>,
 }
 
 /// The batches of a trigger.

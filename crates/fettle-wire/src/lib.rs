@@ -4,6 +4,8 @@
 
 pub mod api_key;
 pub mod batch;
+pub mod batch_bulk;
+pub mod batch_retry;
 pub mod bucket;
 pub mod collection;
 pub mod diagnose;

@@ -81,7 +81,7 @@ impl Composer {
         let copied = self.copied_fields(row)?;
         let mut composed = Composed::default();
         for part in parts {
-            let id = document_id(&row.collection_id, &row.source_id, part.index);
+            let id = DocumentId::of_part(&row.collection_id, &row.source_id, part.index);
             let blobs: Vec<Value> = part
                 .artifacts
                 .iter()
@@ -204,19 +204,6 @@ impl Composer {
 struct Copied {
     all: Map<String, Value>,
     chosen: Vec<(String, Value)>,
-}
-
-/// The id of a row's part in a collection.
-pub(crate) fn document_id(collection: &CollectionId, source_id: &str, part: u32) -> DocumentId {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(collection.as_str().as_bytes());
-    hasher.update(&[0]);
-    hasher.update(source_id.as_bytes());
-    hasher.update(&[0]);
-    hasher.update(part.to_string().as_bytes());
-    let mut bits = [0; 15];
-    bits.copy_from_slice(&hasher.finalize().as_bytes()[..15]);
-    DocumentId::from_entropy(bits)
 }
 
 fn lineage(row: &ManifestRow) -> Value {

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use fettle_control::SubmitOptions;
 use fettle_core::Batch;
 use fettle_model::{BatchId, BatchStatus, CollectionId, NamespaceId, ObjectId, TaskId};
 use fettle_ports::{BatchRecord, BucketRecord};
@@ -48,12 +49,12 @@ pub(super) async fn create(
     only("skip_validation", query.skip_validation, &false)?;
     let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
     let wishes = [
-        body.auto_submit,
-        body.trigger_processing,
         query.auto_submit,
+        body.auto_submit,
         query.trigger_processing,
+        body.trigger_processing,
     ];
-    let submit_now = wishes.into_iter().flatten().any(|wish| wish);
+    let submit_now = wishes.into_iter().flatten().next().unwrap_or(false);
     let objects = chosen_objects(&state, &bucket, &body).await?;
     let record = draft(&state, &tenant, &bucket, body, objects.len() as u64).await?;
     state
@@ -64,10 +65,13 @@ pub(super) async fn create(
     if !submit_now {
         return view::full(&state, record, None).await.map(Json);
     }
-    let none = std::collections::BTreeMap::new();
     let submitted = state
         .control()
-        .submit(&record.namespace_id, &record.batch_id, &none)
+        .submit(
+            &record.namespace_id,
+            &record.batch_id,
+            &SubmitOptions::default(),
+        )
         .await;
     let (record, run) = submitted.map_err(|error| {
         let id = record.batch_id.as_str();
@@ -79,7 +83,7 @@ pub(super) async fn create(
     view::full(&state, record, Some(run)).await.map(Json)
 }
 
-async fn draft(
+pub(super) async fn draft(
     state: &ApiState,
     tenant: &Tenant,
     bucket: &BucketRecord,
@@ -95,13 +99,6 @@ async fn draft(
             format!("has {length} characters; at most {BATCH_NAME_LENGTH_MAX} are allowed");
         return Err(ApiError::invalid(&["batch_name"], message));
     }
-    let dedup_strategy = body.dedup_strategy.unwrap_or_else(|| "replace".to_owned());
-    if !["skip", "replace", "force"].contains(&dedup_strategy.as_str()) {
-        return Err(ApiError::invalid(
-            &["dedup_strategy"],
-            "must be `skip`, `replace` or `force`",
-        ));
-    }
     let metadata = body.metadata.unwrap_or_default();
     check_metadata(&metadata)?;
     let names = body.collection_ids.unwrap_or_default();
@@ -114,12 +111,14 @@ async fn draft(
         batch_name: body.batch_name,
         collection_ids,
         metadata,
-        dedup_strategy,
+        dedup_strategy: body.dedup_strategy.unwrap_or_default().as_str().to_owned(),
         created_by: Some(tenant.key.key_id.clone()),
         task_id: None,
         webhook_url: None,
         resource_overrides: Map::new(),
         object_count,
+        batch_group_id: None,
+        documents_deleted: 0,
         created_at: now,
         updated_at: now,
     })
@@ -137,9 +136,12 @@ pub(crate) async fn submit_objects(
     let record = draft(state, tenant, bucket, body, count).await?;
     let control = state.control();
     control.store().insert_batch(&record, &objects).await?;
-    let none = std::collections::BTreeMap::new();
     let submitted = control
-        .submit(&record.namespace_id, &record.batch_id, &none)
+        .submit(
+            &record.namespace_id,
+            &record.batch_id,
+            &SubmitOptions::default(),
+        )
         .await;
     let (record, _) = submitted
         .map_err(|error| ApiError::from(error).with("batch_id", record.batch_id.as_str()))?;
@@ -285,7 +287,7 @@ pub(super) async fn add_objects(
     Body(body): Body<AddObjectsRequest>,
 ) -> Result<Json<BatchModel>, ApiError> {
     let (mut record, run) = batch_at(&state, &tenant, &at).await?;
-    must_be_draft(run.as_ref(), "adding objects")?;
+    must_be_new(run.as_ref(), "adding objects")?;
     let bucket = bucket(&state, &tenant.namespace_id, record.bucket_id.as_str()).await?;
     let objects = existing(&state, &bucket, &body.object_ids).await?;
     record.object_count = state
@@ -296,12 +298,15 @@ pub(super) async fn add_objects(
     view::full(&state, record, None).await.map(Json)
 }
 
-/// Only a draft can be changed.
-pub(super) fn must_be_draft(run: Option<&Batch>, what: &str) -> Result<(), ApiError> {
-    run.map_or(Ok(()), |run| {
-        let status = run.status.as_str();
-        Err(ApiError::conflict(what, format!("the batch is {status}")).with("status", status))
-    })
+/// Only a draft that was never submitted can be changed.
+pub(super) fn must_be_new(run: Option<&Batch>, what: &str) -> Result<(), ApiError> {
+    let Some(run) = run else { return Ok(()) };
+    let status = run.status.as_str();
+    let present = match run.status {
+        BatchStatus::Draft => "it was submitted before, so its objects and collections stay".into(),
+        _ => format!("the batch is {status}"),
+    };
+    Err(ApiError::conflict(what, present).with("status", status))
 }
 
 pub(super) async fn patch(

@@ -210,10 +210,10 @@ fn call_of(record: &BatchRecord, kind: &RemedyKind) -> Option<(String, Map<Strin
             };
             Some((format!("{base}/tiers/{tier_num}/retry"), body))
         }
-        // A tier's retry takes up its failed documents, and the tiers after it follow by themselves.
-        RemedyKind::RetryFailedDocuments { tier_nums, .. } => {
-            let first = tier_nums.iter().min()?;
-            Some((format!("{base}/tiers/{first}/retry"), Map::new()))
+        RemedyKind::RetryFailedDocuments { tier_nums, mode } => {
+            let keys = [("retry_mode", json!(mode)), ("tier_nums", json!(tier_nums))];
+            let body = keys.map(|(key, value)| (key.to_owned(), value));
+            Some((format!("{base}/retry"), body.into_iter().collect()))
         }
         RemedyKind::CancelBatch => Some((format!("{base}/cancel"), Map::new())),
         RemedyKind::HealTier { .. } => None,
@@ -303,6 +303,8 @@ mod tests {
             webhook_url: None,
             resource_overrides: Map::new(),
             object_count: 1,
+            batch_group_id: None,
+            documents_deleted: 0,
             created_at: UnixMillis(0),
             updated_at: UnixMillis(0),
         }
@@ -335,11 +337,11 @@ mod tests {
             tier_nums: vec![2, 1],
             mode: RetryMode::All,
         };
-        assert!(
-            call_of(&record, &failed)
-                .unwrap()
-                .0
-                .ends_with("/tiers/1/retry")
+        let (path, body) = call_of(&record, &failed).unwrap();
+        assert!(path.ends_with("/retry") && !path.contains("/tiers/"));
+        assert_eq!(
+            Value::Object(body),
+            json!({"retry_mode": "all", "tier_nums": [2, 1]})
         );
     }
 }

@@ -90,6 +90,7 @@ pub(super) fn view(stored: StoredRowError) -> FailedDocument {
         stage: error.stage.as_str().to_owned(),
         component: error.component,
         traceback: error.traceback,
+        retry_count: stored.retries,
         timestamp: error.at.into(),
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use fettle_control::SubmitOptions;
 use fettle_core::{Batch, JobState, Overrides, Scope};
+use fettle_model::BatchStatus;
 use fettle_ports::{BatchRecord, ResourceKind, StoreError};
 use fettle_webhook::batch_secret;
 use fettle_wire::batch::{ResourceOverrides, SubmitBatchRequest};
@@ -33,21 +35,28 @@ const PRIORITY_MAX: i64 = 1000;
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct SubmitQuery {
-    /// Has no effect: nothing that it could force is held back here.
-    #[serde(rename = "force")]
-    _force: Option<bool>,
+    /// Whether objects may be in flight to the same collections already.
+    force: Option<bool>,
 }
 
 pub(super) async fn submit(
     state: State<ApiState>,
     tenant: Tenant,
     InPath(at): InPath<At>,
-    Params(_query): Params<SubmitQuery>,
+    Params(query): Params<SubmitQuery>,
     OptionalBody(body): OptionalBody<SubmitBatchRequest>,
 ) -> Result<Json<TaskResponse>, ApiError> {
     let (mut record, run) = batch_at(&state, &tenant, &at).await?;
-    create::must_be_draft(run.as_ref(), "submitting the batch")?;
-    let overrides = by_tier(body.resources.unwrap_or_default())?;
+    let is_held = run
+        .as_ref()
+        .is_some_and(|run| run.status == BatchStatus::Draft);
+    if !is_held || body.collection_ids.is_some() {
+        create::must_be_new(run.as_ref(), "submitting the batch")?;
+    }
+    let options = SubmitOptions {
+        overrides: by_tier(body.resources.unwrap_or_default())?,
+        force: query.force.unwrap_or(false),
+    };
     let is_told = body.webhook_url.is_some();
     let is_changed = is_told || body.collection_ids.is_some();
     if let Some(names) = body.collection_ids {
@@ -64,7 +73,7 @@ pub(super) async fn submit(
     }
     let (record, run) = state
         .control()
-        .submit(&tenant.namespace_id, &record.batch_id, &overrides)
+        .submit(&tenant.namespace_id, &record.batch_id, &options)
         .await?;
     let mut task = task_of(&state, &record, Some(&run))?;
     if is_told {

@@ -1,5 +1,7 @@
 //! A batch as it is shown.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use fettle_core::step::INFRASTRUCTURE_RETRIES_MAX;
@@ -7,7 +9,7 @@ use fettle_core::{Attempt, Batch, JobState};
 use fettle_diagnose::stuck::{StuckFinding, StuckKind};
 use fettle_model::{BatchStatus, UnixMillis};
 use fettle_ports::{BatchRecord, RowErrorQuery};
-use fettle_wire::batch::{BatchModel, FAILED_OBJECTS_SHOWN_MAX, FailedObjectRecord};
+use fettle_wire::batch::{BatchModel, DedupAudit, FAILED_OBJECTS_SHOWN_MAX, FailedObjectRecord};
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -108,8 +110,9 @@ fn model(
     let collections: Vec<Vec<String>> = run.tiers.iter().map(view_tier::collection_ids).collect();
     BatchModel {
         status: run.status.as_str().to_owned(),
-        status_message: verdict.map(|verdict| verdict.summary.clone()),
+        status_message: status_message(run, insight),
         health: health(state, run).to_owned(),
+        dedup_audit: dedup_audit(run),
         collection_ids: collections.iter().flatten().cloned().collect(),
         manifest_key: first_manifest(run),
         error: run
@@ -167,7 +170,10 @@ fn draft(record: &BatchRecord) -> BatchModel {
             .map(ToString::to_string)
             .collect(),
         dedup_strategy: record.dedup_strategy.clone(),
-        effective_dedup_strategy: "replace".to_owned(),
+        effective_dedup_strategy: (record.dedup_strategy == "force").then(|| "replace".to_owned()),
+        dedup_audit: None,
+        batch_group_id: record.batch_group_id.as_ref().map(ToString::to_string),
+        documents_deleted: (record.documents_deleted > 0).then_some(record.documents_deleted),
         submitted_by_key_id: record.created_by.as_ref().map(ToString::to_string),
         task_id: record.task_id.as_ref().map(ToString::to_string),
         webhook_url: record.webhook_url.clone(),
@@ -204,6 +210,32 @@ fn draft(record: &BatchRecord) -> BatchModel {
         started_at: None,
         completed_at: None,
     }
+}
+
+fn status_message(run: &Batch, insight: Option<&Insight>) -> Option<String> {
+    if run.status == BatchStatus::Draft {
+        let tier = run.current_tier();
+        return Some(format!("held: submit it to go on from tier {tier}"));
+    }
+    insight.map(|known| known.diagnosis.verdict.summary.clone())
+}
+
+fn dedup_audit(run: &Batch) -> Option<BTreeMap<String, DedupAudit>> {
+    let mut audit: BTreeMap<String, DedupAudit> = BTreeMap::new();
+    for (collection, tally) in run.jobs().flat_map(|(_, job)| &job.dedup) {
+        audit.insert(
+            collection.to_string(),
+            DedupAudit {
+                dedup_strategy: "skip".to_owned(),
+                total_input: tally.total,
+                skipped: tally.skipped,
+                processed: tally.total.saturating_sub(tally.skipped),
+                skipped_object_ids: tally.sample.clone(),
+                reason: "the collection has documents of them already".to_owned(),
+            },
+        );
+    }
+    (!audit.is_empty()).then_some(audit)
 }
 
 /// One word; what needs somebody's eye most comes first.

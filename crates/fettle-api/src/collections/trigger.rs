@@ -1,19 +1,20 @@
 //! Triggering a collection: one batch for each of its source buckets, submitted at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
+use fettle_control::SubmitOptions;
 use fettle_model::{BatchId, BucketId, ObjectId};
 use fettle_ports::{BatchRecord, BucketRecord, CollectionRecord, CollectionSource};
-use fettle_wire::batch::BATCH_OBJECTS_PER_REQUEST_MAX;
+use fettle_wire::batch::{BATCH_OBJECTS_PER_REQUEST_MAX, DedupStrategy};
 use fettle_wire::collection::{TriggerCollectionRequest, TriggerCollectionResponse};
 use fettle_wire::filter::SentFilter;
 use serde_json::Map;
 
 use crate::body::{InPath, OptionalBody};
 use crate::error::ApiError;
-use crate::lookup::{bucket, collection, only};
+use crate::lookup::{bucket, collection};
 use crate::objects::{check_depth, scan, searchable};
 use crate::page::Wanted;
 use crate::state::ApiState;
@@ -26,11 +27,6 @@ pub(super) async fn trigger(
     OptionalBody(body): OptionalBody<TriggerCollectionRequest>,
 ) -> Result<Json<TriggerCollectionResponse>, ApiError> {
     let record = collection(&state, &tenant.namespace_id, &name).await?;
-    only(
-        "dedup_strategy",
-        body.dedup_strategy.clone(),
-        &"replace".to_owned(),
-    )?;
     check_depth(
         body.source_filters
             .as_ref()
@@ -61,7 +57,9 @@ pub(super) async fn trigger(
         ..TriggerCollectionResponse::default()
     };
     for (bucket, objects) in chosen {
-        submit(&state, &tenant, &record, (bucket, objects), &mut answer).await?;
+        let strategy = body.dedup_strategy.unwrap_or_default();
+        let of_bucket = (bucket, objects, strategy);
+        submit(&state, &tenant, &record, of_bucket, &mut answer).await?;
     }
     answer.batch_count = answer.batch_ids.len() as u64;
     answer.batch_id = answer.batch_ids.first().cloned();
@@ -143,7 +141,7 @@ async fn submit(
     state: &ApiState,
     tenant: &Tenant,
     record: &CollectionRecord,
-    (bucket, objects): (BucketRecord, Vec<ObjectId>),
+    (bucket, objects, strategy): (BucketRecord, Vec<ObjectId>, DedupStrategy),
     answer: &mut TriggerCollectionResponse,
 ) -> Result<(), ApiError> {
     let now = state.now();
@@ -154,19 +152,25 @@ async fn submit(
         batch_name: Some(format!("trigger of {}", record.collection_name)),
         collection_ids: vec![record.collection_id.clone()],
         metadata: Map::new(),
-        dedup_strategy: "replace".to_owned(),
+        dedup_strategy: strategy.as_str().to_owned(),
         created_by: Some(tenant.key.key_id.clone()),
         task_id: None,
         webhook_url: None,
         resource_overrides: Map::new(),
         object_count: objects.len() as u64,
+        batch_group_id: None,
+        documents_deleted: 0,
         created_at: now,
         updated_at: now,
     };
     let control = state.control();
     control.store().insert_batch(&batch, &objects).await?;
     let submitted = control
-        .submit(&batch.namespace_id, &batch.batch_id, &BTreeMap::new())
+        .submit(
+            &batch.namespace_id,
+            &batch.batch_id,
+            &SubmitOptions::forced(),
+        )
         .await;
     let (batch, run) = submitted
         .map_err(|error| ApiError::from(error).with("batch_id", batch.batch_id.as_str()))?;

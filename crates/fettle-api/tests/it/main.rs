@@ -6,7 +6,9 @@
 )]
 
 mod api_keys;
+mod bulk;
 mod contract;
+mod dedup;
 mod diagnosis;
 mod document_changes;
 
@@ -17,6 +19,7 @@ mod identity;
 mod openapi;
 mod replay;
 mod resources;
+mod retry;
 mod run;
 mod tenancy;
 mod uploads;

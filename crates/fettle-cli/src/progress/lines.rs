@@ -84,7 +84,7 @@ mod tests {
         let mut body = json!({
             "batch_id": "btch_1", "namespace_id": "ns_1", "bucket_id": "bkt_1", "type": "BUCKET",
             "status": status, "health": "healthy", "object_count": 1, "collection_ids": [],
-            "dedup_strategy": "skip", "effective_dedup_strategy": "skip", "metadata": {},
+            "dedup_strategy": "skip", "effective_dedup_strategy": null, "metadata": {},
             "failed_objects": [], "failed_object_count": 0, "dag_tiers": [], "total_tiers": 1,
             "tier_tasks": [], "documents_resolvable": false, "retry_count": 0,
             "max_node_death_resubmits": 0, "max_deploy_resubmits": 0, "node_death_resubmit_count": 0,

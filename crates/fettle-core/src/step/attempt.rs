@@ -363,7 +363,7 @@ pub(super) fn backoff_elapsed(
     if job.manifest.is_some() {
         job.state = JobState::Waiting(Wait::Capacity { since: context.now });
     } else {
-        job.state = JobState::Preparing;
+        job.prepare();
         context.act(Effect::BuildManifest { job: id.clone() });
     }
     Ok(())

@@ -17,7 +17,7 @@ pub(super) fn requested(
     reason: Option<String>,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    if batch.status.is_terminal() {
+    if batch.is_at_rest() {
         let present = format!("the batch is {}", batch.status.as_str());
         return Err(Refusal::NotPossible {
             what: WHAT,

@@ -1,8 +1,10 @@
 //! The rows of a job become known, or cannot.
 
-use fettle_model::{JobId, ManifestRef, RowCounts, WorkStatus};
+use fettle_model::{JobId, WorkStatus};
 
-use crate::batch::{Batch, JobState, Wait};
+use crate::batch::{Batch, Job, JobState, Wait};
+use crate::effect::SkipRows;
+use crate::event::{PreparedRows, SkippedRows};
 use crate::step::attempt::{MANIFEST_RETRIES_MAX, backoff_ms};
 use crate::step::settle::{end_job, end_job_by_counts, settle_tier};
 use crate::step::{Context, Refusal, describe, find_job};
@@ -11,18 +13,17 @@ use crate::timeline::TimelineKind;
 pub(super) fn built(
     batch: &mut Batch,
     id: &JobId,
-    manifest: ManifestRef,
-    counts: RowCounts,
+    built: PreparedRows,
     context: &mut Context,
 ) -> Result<(), Refusal> {
     let (at, job) = find_job(batch, id)?;
-    if job.state != JobState::Preparing {
+    if job.state != JobState::Preparing || job.generation != built.generation {
         return Err(Refusal::Stale {
             what: "a manifest",
             present: describe(job),
         });
     }
-    let rows = manifest.rows;
+    let rows = built.manifest.rows;
     let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
     context.note_job(
         TimelineKind::ManifestBuilt,
@@ -30,8 +31,9 @@ pub(super) fn built(
         id,
         format!("{rows} row(s) to do"),
     );
-    job.manifest = Some(manifest);
-    job.counts = counts;
+    job.manifest = Some(built.manifest);
+    job.counts = built.counts;
+    skip(job, tier_num, built.skipped, context);
     if job.unfinished_rows() == 0 {
         end_job_by_counts(job, tier_num, context);
         settle_tier(batch, at, context);
@@ -39,6 +41,25 @@ pub(super) fn built(
         job.state = JobState::Waiting(Wait::Capacity { since: context.now });
     }
     Ok(())
+}
+
+/// Rows whose documents exist already get their outcome with the manifest.
+fn skip(job: &mut Job, tier_num: u32, skipped: SkippedRows, context: &mut Context) {
+    for (collection, tally) in &skipped.tally {
+        job.dedup.entry(collection.clone()).or_default().add(tally);
+    }
+    if skipped.rows.is_empty() {
+        return;
+    }
+    let rows = skipped.rows.len();
+    let message = format!("{rows} row(s) are skipped: their documents exist already");
+    context.note_job(TimelineKind::Note, tier_num, &job.id, message);
+    job.counts.skipped += rows as u64;
+    context.skip_rows(SkipRows {
+        job: job.id.clone(),
+        tier_num,
+        rows: skipped.rows,
+    });
 }
 
 pub(super) fn failed(

@@ -15,7 +15,7 @@ pub(crate) fn begin_tier(batch: &mut Batch, at: usize, context: &mut Context) {
     tier.ended_at = None;
     context.note_tier(TimelineKind::TierStarted, tier.num, "started".to_owned());
     for job in &mut tier.jobs {
-        job.state = JobState::Preparing;
+        job.prepare();
         job.started_at = Some(context.now);
         job.ended_at = None;
         context.act(Effect::BuildManifest {

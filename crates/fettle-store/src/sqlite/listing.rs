@@ -1,12 +1,12 @@
 //! Reading batches with their state.
 
 use fettle_core::Batch;
-use fettle_model::{BatchId, BatchStatus, NamespaceId};
+use fettle_model::{BatchId, BatchStatus, CollectionId, NamespaceId};
 use fettle_ports::{BatchFilter, BatchRecord, Page, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::batches::KIND;
-use super::codec::{decode, from_sql};
+use super::codec::{corrupt, decode, encode, from_sql};
 use super::failure::Failure;
 use super::filter::{Conditions, Order};
 
@@ -92,6 +92,37 @@ pub(super) fn list(
     let rows = conditions.page(db, Stored::SELECT, Order::Descending, page, Stored::read)?;
     let batches = rows.iter().map(Stored::parse).collect::<Result<_, _>>()?;
     Ok((batches, total))
+}
+
+/// A batch in flight that brings one of the same objects to one of these collections.
+pub(super) fn overlapping(
+    db: &Connection,
+    batch: &BatchId,
+    collections: &[CollectionId],
+) -> Result<Option<BatchId>, Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT other.batch_id FROM batches AS this
+         JOIN batches AS other ON other.namespace_id = this.namespace_id
+            AND other.bucket_id = this.bucket_id AND other.seq <> this.seq
+            AND other.status IN (?3, ?4)
+         WHERE this.batch_id = ?1
+            AND EXISTS (SELECT 1 FROM batch_collections WHERE batch_seq = other.seq
+                AND collection_id IN (SELECT value FROM json_each(?2)))
+            AND EXISTS (SELECT 1 FROM batch_objects AS mine
+                JOIN batch_objects AS theirs ON theirs.batch_seq = other.seq
+                    AND theirs.object_id = mine.object_id
+                WHERE mine.batch_seq = this.seq)
+         ORDER BY other.seq LIMIT 1",
+    )?;
+    let [queued, processing] = ACTIVE.map(BatchStatus::as_str);
+    let wanted = encode(KIND, batch.as_str(), &collections)?;
+    let found: Option<String> = statement
+        .query_row(params![batch.as_str(), wanted, queued, processing], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let parse = |id: String| id.parse().map_err(|error| corrupt(KIND, &id, &error));
+    Ok(found.map(parse).transpose()?)
 }
 
 /// Submitted batches that are not over, oldest first. One that cannot be read is reported and left out: it must not keep the

@@ -1,10 +1,10 @@
 //! `fettle_ports::Store` for SQLite: each call encodes what it is given, then hands it to the writer or a reader.
 
 use async_trait::async_trait;
-use fettle_core::{Batch, TimelineEntry};
+use fettle_core::{Batch, FailedRows, TimelineEntry};
 use fettle_model::{
-    AttemptEvidence, AttemptId, BatchId, BucketId, JobId, NamespaceId, ObjectId, RowNumber,
-    StageTimings,
+    AttemptEvidence, AttemptId, BatchId, BucketId, CollectionId, JobId, NamespaceId, ObjectId,
+    RowNumber, StageTimings,
 };
 use fettle_ports::{
     BatchCommit, BatchFilter, BatchRecord, EffectId, ErrorGroups, JobCounts, ObjectRecord, Page,
@@ -19,7 +19,7 @@ use super::resources::ResourceRow;
 use super::rows::ReportRow;
 use super::steps::StepRow;
 use super::{
-    SqliteStore, batches, error_groups, evidence, listing, objects, resources, rows, steps,
+    SqliteStore, batches, error_groups, evidence, listing, objects, reopen, resources, rows, steps,
 };
 
 #[async_trait]
@@ -193,6 +193,16 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn overlapping_batch(
+        &self,
+        batch: &BatchId,
+        collections: &[CollectionId],
+    ) -> Result<Option<BatchId>, StoreError> {
+        let (batch, collections) = (batch.clone(), collections.to_vec());
+        self.read(move |db| listing::overlapping(db, &batch, &collections))
+            .await
+    }
+
     async fn list_batches(
         &self,
         filter: &BatchFilter,
@@ -253,6 +263,11 @@ impl Store for SqliteStore {
     async fn job_counts(&self, job: &JobId) -> Result<JobCounts, StoreError> {
         let job = job.clone();
         self.read(move |db| rows::counts(db, &job)).await
+    }
+
+    async fn count_failed_rows(&self, job: &JobId, which: &FailedRows) -> Result<u64, StoreError> {
+        let (job, which) = (job.clone(), which.clone());
+        self.read(move |db| reopen::count(db, &job, &which)).await
     }
 
     async fn finished_rows(&self, job: &JobId) -> Result<Vec<RowNumber>, StoreError> {

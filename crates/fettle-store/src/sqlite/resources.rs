@@ -1,7 +1,7 @@
 //! Records that are kept by id and name.
 
 use fettle_model::NamespaceId;
-use fettle_ports::{Page, ResourceKind, StoreError};
+use fettle_ports::{Page, Resource, ResourceKind, StoreError};
 use rusqlite::{Connection, OptionalExtension, Params, named_params, params};
 use serde_json::Value;
 
@@ -19,6 +19,17 @@ pub(super) struct ResourceRow {
 }
 
 impl ResourceRow {
+    /// Encodes a record of a known type.
+    pub(super) fn of<R: Resource>(record: &R) -> Result<Self, StoreError> {
+        Ok(Self {
+            kind: R::KIND,
+            namespace: record.namespace_id().clone(),
+            id: record.id().to_owned(),
+            name: record.name().to_owned(),
+            body: encode(R::KIND.as_str(), record.id(), record)?,
+        })
+    }
+
     /// Encodes a record.
     pub(super) fn new(
         kind: ResourceKind,

@@ -7,7 +7,7 @@ use fettle_ports::{FailedRow, JobCounts, RowErrorQuery, RowsCommit, StoreError, 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::batches::locate;
-use super::codec::{FAILED, corrupt, decode, encode, from_sql, outcome_to_sql, to_sql};
+use super::codec::{corrupt, decode, encode, from_sql, outcome_to_sql, to_sql};
 use super::error_groups::{self, Place};
 use super::failure::{Failure, not_found};
 use super::filter::Conditions;
@@ -181,34 +181,6 @@ pub(super) fn finished(db: &Connection, job: &JobId) -> Result<Vec<RowNumber>, F
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Gives the failed rows of a job of this batch back, with their errors.
-pub(super) fn reopen_failed(db: &Connection, batch: i64, job: &JobId) -> Result<(), Failure> {
-    let mut select = db.prepare_cached(
-        "SELECT job_key, tier_num,
-            (SELECT COALESCE(SUM(documents), 0) FROM row_outcomes
-             WHERE row_outcomes.job_key = jobs.job_key AND outcome = ?3)
-         FROM jobs WHERE job_id = ?1 AND batch_seq = ?2",
-    )?;
-    let found: Option<(i64, u32, i64)> = select
-        .query_row(params![job.as_str(), batch, FAILED], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
-        .optional()?;
-    // A job without a report has no failed rows.
-    let Some((key, tier_num, documents)) = found else {
-        return Ok(());
-    };
-    db.prepare_cached("DELETE FROM row_outcomes WHERE job_key = ?1 AND outcome = ?2")?
-        .execute([key, FAILED])?;
-    db.prepare_cached(
-        "DELETE FROM row_errors WHERE batch_seq = ?1 AND tier_num = ?2 AND job_id = ?3",
-    )?
-    .execute(params![batch, tier_num, job.as_str()])?;
-    db.prepare_cached("UPDATE jobs SET failed = 0, documents = documents - ?2 WHERE job_key = ?1")?
-        .execute([key, documents])?;
-    Ok(())
-}
-
 /// Errors of a batch's failed rows, in order of tier, job and row, and how many there are in all.
 pub(super) fn errors(
     db: &Connection,
@@ -224,7 +196,10 @@ pub(super) fn errors(
     conditions.and_if("collection_id = ?", query.collection_id.as_ref());
     conditions.and_if("class = ?", query.class.map(|class| class.as_str()));
     let total = conditions.count(db, "row_errors")?;
-    let select = "SELECT tier_num, job_id, attempt_id, collection_id, body FROM row_errors";
+    let select = "SELECT tier_num, job_id, attempt_id, collection_id, body,
+        COALESCE((SELECT retries FROM row_retries JOIN jobs USING (job_key)
+            WHERE jobs.job_id = row_errors.job_id AND row_retries.row_num = row_errors.row_num), 0)
+        FROM row_errors";
     let order = " ORDER BY tier_num, job_id, row_num, seq";
     let rows: Vec<ErrorColumns> =
         conditions.rows(db, select, order, query.offset, query.limit, |row| {
@@ -234,6 +209,7 @@ pub(super) fn errors(
                 row.get(2)?,
                 row.get(3)?,
                 row.get(4)?,
+                row.get(5)?,
             ))
         })?;
     let errors = rows
@@ -243,11 +219,11 @@ pub(super) fn errors(
     Ok((errors, total))
 }
 
-/// Tier, job, attempt, collection, body.
-type ErrorColumns = (u32, String, String, String, String);
+/// Tier, job, attempt, collection, body, retries.
+type ErrorColumns = (u32, String, String, String, String, u32);
 
 fn parse_error(columns: ErrorColumns) -> Result<StoredRowError, StoreError> {
-    let (tier_num, job, attempt, collection, body) = columns;
+    let (tier_num, job, attempt, collection, body, retries) = columns;
     let bad_id = |error: fettle_model::IdError| corrupt("row error", &job, &error);
     Ok(StoredRowError {
         error: decode("row error", &job, &body)?,
@@ -255,5 +231,6 @@ fn parse_error(columns: ErrorColumns) -> Result<StoredRowError, StoreError> {
         attempt_id: attempt.parse().map_err(bad_id)?,
         collection_id: collection.parse().map_err(bad_id)?,
         job_id: job.parse().map_err(bad_id)?,
+        retries,
     })
 }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use fettle_core::{Effect, TimelineEntry};
-use fettle_model::{BatchId, CollectionId, JobId, NamespaceId};
-use fettle_ports::{BatchCommit, EffectId, PendingEffect, StoreError};
+use fettle_core::{Effect, ReopenRows, SkipRows, TimelineEntry};
+use fettle_model::{AttemptId, BatchId, CollectionId, NamespaceId, RowNumber, RowOutcome};
+use fettle_ports::{BatchCommit, EffectId, PendingEffect, RowsCommit, StoreError, Submission};
 use rusqlite::{Connection, params};
 
-use super::batches::{self, locate, put_collections};
+use super::batches::{self, RecordRow, locate, put_collections};
 use super::codec::{decode, encode, to_sql};
 use super::failure::Failure;
-use super::rows::reopen_failed;
+use super::reopen;
+use super::resources::{self, ResourceRow};
+use super::rows::{self, ReportRow};
 
 /// A step with its parts in their stored form, made outside the writer thread.
 pub(super) struct StepRow {
@@ -22,7 +24,9 @@ pub(super) struct StepRow {
     collections: BTreeSet<CollectionId>,
     timeline: Vec<String>,
     effects: Vec<String>,
-    reopen: Vec<JobId>,
+    reopen: Vec<ReopenRows>,
+    skip: Vec<ReportRow>,
+    submission: Option<(RecordRow, ResourceRow)>,
 }
 
 impl StepRow {
@@ -32,7 +36,9 @@ impl StepRow {
             batch,
             timeline,
             effects,
-            reopen_failed_rows,
+            reopen_rows,
+            skip_rows,
+            submission,
         } = commit;
         let id = batch.id.as_str();
         let jobs = batch.tiers.iter().flat_map(|tier| &tier.jobs);
@@ -50,9 +56,32 @@ impl StepRow {
                 .iter()
                 .map(|effect| encode("effect", id, effect))
                 .collect::<Result<_, _>>()?,
-            reopen: reopen_failed_rows.clone(),
+            reopen: reopen_rows.clone(),
+            skip: skip_rows
+                .iter()
+                .map(|rows| ReportRow::new(skipped(&batch.id, rows)))
+                .collect::<Result<_, _>>()?,
+            submission: submission.as_ref().map(encode_submission).transpose()?,
         })
     }
+}
+
+/// Skipped rows as a report of nobody.
+fn skipped(batch: &BatchId, skip: &SkipRows) -> RowsCommit {
+    let outcome = |row: &RowNumber| (*row, RowOutcome::Skipped, 0);
+    RowsCommit {
+        batch_id: batch.clone(),
+        attempt_id: AttemptId::of(&skip.job, 0),
+        job_id: skip.job.clone(),
+        tier_num: skip.tier_num,
+        outcomes: skip.rows.iter().map(outcome).collect(),
+        errors: Vec::new(),
+    }
+}
+
+fn encode_submission(submission: &Submission) -> Result<(RecordRow, ResourceRow), StoreError> {
+    let record = RecordRow::new(&submission.record)?;
+    Ok((record, ResourceRow::of(&submission.task)?))
 }
 
 /// Entries in their stored form.
@@ -78,12 +107,19 @@ pub(super) fn commit(db: &Connection, step: &StepRow) -> Result<Vec<EffectId>, F
         }
         .into());
     }
+    if let Some((record, task)) = &step.submission {
+        batches::update(db, record)?;
+        resources::insert(db, task)?;
+    }
     db.prepare_cached("UPDATE batches SET status = ?2, version = ?3, state = ?4 WHERE seq = ?1")?
         .execute(params![located.seq, step.status, step.version, step.state])?;
     put_collections(db, located.seq, &step.collections.iter().collect())?;
     append_timeline(db, located.seq, &step.timeline)?;
-    for job in &step.reopen {
-        reopen_failed(db, located.seq, job)?;
+    for rows in &step.reopen {
+        reopen::reopen(db, located.seq, rows)?;
+    }
+    for rows in &step.skip {
+        rows::record(db, rows)?;
     }
     append_effects(db, located.seq, &step.effects)
 }

@@ -1,5 +1,6 @@
 //! Row errors with like messages.
 
+use fettle_core::{FailedRows, ReopenRows, WhichRows};
 use fettle_model::{DocumentErrorClass, ErrorCategory, RowOutcome};
 use fettle_ports::{
     BatchCommit, ERROR_GROUPS_PER_JOB_MAX, ErrorCount, ErrorGroups, FINGERPRINT_OF_OTHERS, Store,
@@ -61,7 +62,10 @@ async fn like_errors_are_counted_together_until_their_rows_are_given_back() {
 
     state.version += 1;
     let reopen = BatchCommit {
-        reopen_failed_rows: vec![job(1, 0)],
+        reopen_rows: vec![ReopenRows {
+            job: job(1, 0),
+            which: WhichRows::Failed(FailedRows::default()),
+        }],
         ..step(&state)
     };
     fixture.store.commit(reopen).await.unwrap();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fettle_core::plan::{BatchPlan, JobPlan, TierPlan};
-use fettle_core::{Batch, TierSource};
+use fettle_core::{Batch, FailedRows, ReopenRows, TierSource, WhichRows};
 use fettle_model::{
     AttemptId, BatchId, BucketId, CollectionId, DocumentErrorClass, ErrorCategory, ExtractorRef,
     JobId, NamespaceId, ObjectId, Resources, RowError, RowNumber, RowOutcome, Stage, UnixMillis,
@@ -103,6 +103,8 @@ pub(crate) fn record(n: u8) -> BatchRecord {
         webhook_url: None,
         resource_overrides: Map::new(),
         object_count: 1,
+        batch_group_id: None,
+        documents_deleted: 0,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(1),
     }
@@ -137,12 +139,22 @@ pub(crate) fn state(n: u8, tiers: u8) -> Batch {
     plan.submit(UnixMillis(5)).0
 }
 
+/// All failed rows of a job.
+pub(crate) fn failed_rows(n: u8, tier_num: u8) -> ReopenRows {
+    ReopenRows {
+        job: job(n, tier_num),
+        which: WhichRows::Failed(FailedRows::default()),
+    }
+}
+
 pub(crate) fn step(batch: &Batch) -> BatchCommit {
     BatchCommit {
         batch: batch.clone(),
         timeline: Vec::new(),
         effects: Vec::new(),
-        reopen_failed_rows: Vec::new(),
+        reopen_rows: Vec::new(),
+        skip_rows: Vec::new(),
+        submission: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod fixture;
 mod full_disk;
 mod objects;
 mod opening;
+mod reopen;
 mod resources;
 mod rows;
 mod speed;

@@ -6,7 +6,7 @@ use RowOutcome::{Failed, Processed, Skipped};
 use fettle_model::{DocumentErrorClass, RowCounts, RowNumber, RowOutcome};
 use fettle_ports::{BatchCommit, JobCounts, RowErrorQuery, Store, StoreError};
 
-use crate::fixture::{Fixture, batch, collection, job, report, step};
+use crate::fixture::{Fixture, batch, collection, failed_rows, job, report, step};
 
 fn counts(processed: u64, failed: u64, skipped: u64, documents: u64) -> JobCounts {
     JobCounts {
@@ -244,7 +244,7 @@ async fn counts_equal_what_is_counted_whatever_is_reported_and_given_back() {
         if mixer.below(10) == 0 {
             state.version += 1;
             let reopen = BatchCommit {
-                reopen_failed_rows: vec![job(1, 0)],
+                reopen_rows: vec![failed_rows(1, 0)],
                 ..step(&state)
             };
             fixture.store.commit(reopen).await.unwrap();

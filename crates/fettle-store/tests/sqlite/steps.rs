@@ -2,11 +2,15 @@
 
 use fettle_core::{Effect, TimelineEntry, TimelineKind};
 use fettle_model::{
-    AttemptEvidence, AttemptId, BatchStatus, RowCounts, RowOutcome, StageTimings, UnixMillis,
+    AttemptEvidence, AttemptId, BatchStatus, RowCounts, RowOutcome, StageTimings, TaskId,
+    UnixMillis,
 };
-use fettle_ports::{BatchCommit, EffectId, RowErrorQuery, Store, StoreError};
+use fettle_ports::{
+    BatchCommit, BatchRecord, EffectId, RowErrorQuery, Store, StoreError, StoreExt, Submission,
+    TaskRecord,
+};
 
-use crate::fixture::{Fixture, batch, job, record, report, state, step};
+use crate::fixture::{Fixture, batch, failed_rows, job, namespace, record, report, state, step};
 
 fn note(message: &str) -> TimelineEntry {
     TimelineEntry {
@@ -205,7 +209,7 @@ async fn failed_rows_are_given_back_in_the_step_that_says_so() {
         .unwrap();
 
     let conflict = BatchCommit {
-        reopen_failed_rows: vec![job(1, 0)],
+        reopen_rows: vec![failed_rows(1, 0)],
         ..step(&batch_state)
     };
     fixture.store.commit(conflict).await.unwrap_err();
@@ -216,7 +220,7 @@ async fn failed_rows_are_given_back_in_the_step_that_says_so() {
 
     batch_state.version += 1;
     let reopen = BatchCommit {
-        reopen_failed_rows: vec![job(1, 0), job(2, 0), job(1, 7)],
+        reopen_rows: vec![failed_rows(1, 0), failed_rows(2, 0), failed_rows(1, 7)],
         ..step(&batch_state)
     };
     fixture.store.commit(reopen).await.unwrap();
@@ -266,7 +270,7 @@ async fn a_step_cannot_give_back_rows_of_another_batch() {
     fixture.store.record_rows(rows).await.unwrap();
     first.version += 1;
     let reopen = BatchCommit {
-        reopen_failed_rows: vec![job(2, 0)],
+        reopen_rows: vec![failed_rows(2, 0)],
         ..step(&first)
     };
     fixture.store.commit(reopen).await.unwrap();
@@ -333,4 +337,47 @@ async fn evidence_only_grows_and_stage_timings_stay_where_none_are_given() {
         .put_evidence(&batch(2), &attempt(1), &read[0].1, None)
         .await;
     assert!(matches!(nowhere, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_submission_writes_its_task_with_the_first_step_or_not_at_all() {
+    let fixture = Fixture::new();
+    fixture.store.insert_batch(&record(1), &[]).await.unwrap();
+    let task = |n: u8| TaskRecord {
+        namespace_id: namespace(1),
+        task_id: TaskId::from_entropy([n; 15]),
+        task_type: "api_buckets_batches_process".to_owned(),
+        batch_id: batch(1),
+        created_at: UnixMillis(9),
+    };
+    let submission = |n: u8| Submission {
+        record: BatchRecord {
+            task_id: Some(task(n).task_id),
+            ..record(1)
+        },
+        task: task(n),
+    };
+    let commit = |n: u8| BatchCommit {
+        submission: Some(submission(n)),
+        ..step(&state(1, 1))
+    };
+    fixture.store.commit(commit(1)).await.unwrap();
+    let error = fixture.store.commit(commit(2)).await.unwrap_err();
+    assert!(matches!(error, StoreError::VersionConflict { .. }));
+    let (kept, _) = fixture
+        .store
+        .get_batch(None, &batch(1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(kept.task_id, Some(task(1).task_id));
+    for (n, is_there) in [(1, true), (2, false)] {
+        let id = task(n).task_id;
+        let found = fixture
+            .store
+            .find::<TaskRecord>(None, id.as_str())
+            .await
+            .unwrap();
+        assert_eq!(found.is_some(), is_there, "task {n}");
+    }
 }

@@ -130,12 +130,12 @@ fn internal_tells_where_a_document_comes_from() {
 #[test]
 fn ids_depend_on_collection_source_and_part_alone() {
     let collection: CollectionId = "col_a".parse().unwrap();
-    let id = document_id(&collection, "obj_1", 0);
-    assert_eq!(id, document_id(&collection, "obj_1", 0));
+    let id = DocumentId::of_part(&collection, "obj_1", 0);
+    assert_eq!(id, DocumentId::of_part(&collection, "obj_1", 0));
     let others = [
-        document_id(&collection, "obj_1", 1),
-        document_id(&collection, "obj_", 10),
-        document_id(&"col_b".parse().unwrap(), "obj_1", 0),
+        DocumentId::of_part(&collection, "obj_1", 1),
+        DocumentId::of_part(&collection, "obj_", 10),
+        DocumentId::of_part(&"col_b".parse().unwrap(), "obj_1", 0),
     ];
     assert!(others.iter().all(|other| *other != id));
 }
