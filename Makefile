@@ -15,6 +15,11 @@ TOOLS := $(TARGET_DIR)/tools
 
 export FETTLE_MODEL_DIR := $(CURDIR)/$(MODEL)
 export PATH := $(HOME)/.cargo/bin:$(PATH)
+# The compiler itself, ahead of rustup's stand-in, which looks the toolchain up anew for each of hundreds of crates and can fail at it.
+SYSROOT := $(shell PATH="$(PATH)" rustc --print sysroot 2>/dev/null)
+ifneq ($(SYSROOT),)
+export PATH := $(SYSROOT)/bin:$(PATH)
+endif
 
 .PHONY: help demo test lint build system format check-format clippy tidy deny rust-tests python-tests python-lint
 
