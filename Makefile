@@ -21,7 +21,7 @@ ifneq ($(SYSROOT),)
 export PATH := $(SYSROOT)/bin:$(PATH)
 endif
 
-.PHONY: help demo test lint build system format check-format clippy tidy deny rust-tests python-tests python-lint
+.PHONY: help demo test gauntlet lint build system format check-format clippy tidy deny rust-tests python-tests python-lint
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -30,6 +30,9 @@ demo: build $(MODEL)/model.safetensors ## a batch runs, a tier dies of too littl
 	$(FETTLE) demo $(if $(DIR),--dir "$(DIR)")
 
 test: lint build $(MODEL)/model.safetensors rust-tests python-tests ## everything that CI checks
+
+gauntlet: build ## injects every fault for real and writes what was said of each to docs/gauntlet.md
+	FETTLE_GAUNTLET="$(CURDIR)/docs/gauntlet.md" cargo test --locked --workspace --test e2e gauntlet -- --ignored --nocapture
 
 lint: check-format clippy tidy deny python-lint ## format, clippy, tidy, licences, python
 

@@ -58,9 +58,17 @@ fn mib(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
+/// The driver's own words, else the backend's, else the end of its log. Of a traceback the exception comes last.
 fn message(evidence: &AttemptEvidence) -> String {
-    let line = evidence.backend_messages.last().map(String::as_str);
-    let line = line.or_else(|| evidence.driver_log_tail.lines().last());
+    let texts = [
+        evidence.driver_message.as_deref(),
+        evidence.backend_messages.last().map(String::as_str),
+        Some(evidence.driver_log_tail.as_str()),
+    ];
+    let line = texts
+        .into_iter()
+        .flatten()
+        .find_map(|text| text.trim().lines().last());
     line.filter(|line| !line.trim().is_empty())
         .map(|line| format!(": {line}"))
         .unwrap_or_default()

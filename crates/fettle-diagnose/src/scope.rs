@@ -3,7 +3,7 @@
 //! Owns the rule that evidence belongs to its actor: an engine only sees an attempt together with its job and tier. It must not judge
 //! the evidence itself.
 
-use fettle_model::evidence::LogEvidence;
+use fettle_model::evidence::{KilledByDriver, LogEvidence};
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptStatus, InfraEvent, InfraEventType, UnixMillis,
     WorkStatus, WorkerDeath,
@@ -118,12 +118,15 @@ impl<'a> AttemptScope<'a> {
         self.attempt.evidence.as_ref()
     }
 
-    /// Deaths of workers that nobody intended; what the driver ended on purpose is not a crash.
+    /// Deaths of workers that nobody intended; what the driver ended on purpose is not a crash, unless it stood in for the kernel.
     pub(crate) fn deaths(&self) -> Vec<&'a WorkerDeath> {
         self.evidence()
             .into_iter()
             .flat_map(|evidence| &evidence.worker_deaths)
-            .filter(|death| death.killed_by_driver.is_none())
+            .filter(|death| {
+                death.killed_by_driver.is_none()
+                    || death.driver_s_reason() == Some(KilledByDriver::OverLimit)
+            })
             .collect()
     }
 

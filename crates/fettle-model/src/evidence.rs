@@ -158,6 +158,39 @@ pub struct UsageEvidence {
     pub worker_ms: u64,
 }
 
+/// Why a driver ended a worker on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KilledByDriver {
+    /// Its rows took too long.
+    RowTimeout,
+    /// It used more memory than it may, where the kernel does not see to that.
+    OverLimit,
+    /// It was found stuck.
+    Stuck,
+    /// The attempt ends.
+    Stopped,
+}
+
+impl KilledByDriver {
+    const ALL: [Self; 4] = [
+        Self::RowTimeout,
+        Self::OverLimit,
+        Self::Stuck,
+        Self::Stopped,
+    ];
+
+    /// For people. Evidence is kept in these words, so they stay as they are.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::RowTimeout => "a row took longer than a row may",
+            Self::OverLimit => "its resident memory was above its limit",
+            Self::Stuck => "it was stuck",
+            Self::Stopped => "the attempt was ended",
+        }
+    }
+}
+
 /// The end of one worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerDeath {
@@ -229,6 +262,9 @@ pub struct AttemptEvidence {
     pub memory: Option<MemoryEvidence>,
     /// Memory of the whole attempt's cgroup as read from outside when the attempt ended.
     pub attempt_memory: Option<MemoryEvidence>,
+    /// What the driver said of its own end.
+    #[serde(default)]
+    pub driver_message: Option<String>,
     /// The last lines of the driver's standard error.
     #[serde(default)]
     pub driver_log_tail: String,
@@ -268,6 +304,7 @@ impl AttemptEvidence {
             worker_deaths_dropped,
             memory,
             attempt_memory,
+            driver_message,
             driver_log_tail,
             driver_log,
             backend_messages,
@@ -283,6 +320,7 @@ impl AttemptEvidence {
         keep(&mut self.node, node);
         keep(&mut self.memory, memory);
         keep(&mut self.attempt_memory, attempt_memory);
+        keep(&mut self.driver_message, driver_message);
         if self.driver_log_tail.is_empty() {
             self.driver_log_tail = driver_log_tail;
             self.driver_log = driver_log;
@@ -329,6 +367,15 @@ impl WorkerDeath {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         (self.worker, self.pid, self.at) == (other.worker, other.pid, other.at)
+    }
+
+    /// Why the driver ended it, if it was the driver and the reason is one that is known.
+    #[must_use]
+    pub fn driver_s_reason(&self) -> Option<KilledByDriver> {
+        let words = self.killed_by_driver.as_deref()?;
+        KilledByDriver::ALL
+            .into_iter()
+            .find(|reason| reason.describe() == words)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the form of the frames. The two ends are always the same binary, so the form may change freely.
 
-use fettle_model::{CollectionId, RowNumber, Stage, StageTimings};
+use fettle_model::{AttemptExit, CollectionId, RowNumber, Stage, StageTimings};
 use serde::{Deserialize, Serialize};
 
 /// From the driver.
@@ -90,6 +90,16 @@ pub(crate) enum FatalCause {
     Extractor,
     /// The manifest, the blob store, the disk, or a `serve` that refuses every report.
     Environment,
+}
+
+impl FatalCause {
+    /// How it ends the attempt.
+    pub(crate) fn exit(self) -> AttemptExit {
+        match self {
+            Self::Extractor => AttemptExit::ExtractorFailed,
+            Self::Environment => AttemptExit::DriverFailed,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
         embedder
     });
     let webhooks = webhooks(&ports, &config)?;
+    // Compiled before the first diagnosis needs them.
+    tokio::task::spawn_blocking(fettle_diagnose::RuleSet::builtin);
     let control = Control::start(ports, config).await?;
     let state = ApiState::new(control.clone(), Auth::new(store), embedder);
     tracing::info!(url, "listening");

@@ -88,7 +88,7 @@ struct JobArgs {
 
 /// Drives an attempt.
 pub(crate) fn driver(arguments: &[OsString]) -> ExitCode {
-    logging::start(LogFormat::Json);
+    logging::start(LogFormat::Text);
     match JobArgs::try_parse_from(arguments) {
         Ok(JobArgs {
             spec,
@@ -119,7 +119,7 @@ struct WorkerCli {
 
 /// Works for an attempt.
 pub(crate) fn worker(arguments: &[OsString]) -> ExitCode {
-    logging::start(LogFormat::Json);
+    logging::start(LogFormat::Text);
     let cli = match WorkerCli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -16,6 +16,8 @@ mod server;
 mod batch;
 #[path = "e2e/classify.rs"]
 mod classify;
+#[path = "e2e/faults.rs"]
+mod faults;
 #[path = "e2e/first_start.rs"]
 mod first_start;
 #[path = "e2e/healing.rs"]

@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use fettle_model::{BatchStatus, DocumentErrorClass, ErrorCategory, FailureCategory, UnixMillis};
+use fettle_model::{
+    BatchStatus, DocumentErrorClass, ErrorCategory, FailureCategory, InfraEvent, InfraEventType,
+    UnixMillis,
+};
 
 use crate::case::{Case, CaseKind, Standing};
-use crate::engine::memory;
+use crate::engine::{log_text, memory};
 use crate::facts::{BatchFacts, ErrorGroup, TierFacts};
 use crate::finding::EvidenceLine;
 use crate::remedy::{RemedyAction, RemedyKind, RetryMode};
@@ -61,7 +64,31 @@ fn case(facts: &BatchFacts, tier: &TierFacts) -> Option<Case> {
     if standing == Standing::Cause {
         case.actions = actions(facts, tier.tier_num, &classes);
     }
+    let event = log_text::join_rows(&mut case, &groups);
+    case.events = event
+        .and_then(|event| befell(facts, tier, event, &groups))
+        .into_iter()
+        .collect();
     Some(case)
+}
+
+/// What befell the machine while rows failed, unless deaths of workers tell it already.
+fn befell(
+    facts: &BatchFacts,
+    tier: &TierFacts,
+    event: InfraEventType,
+    groups: &[&ErrorGroup],
+) -> Option<InfraEvent> {
+    let error = &groups.first()?.example;
+    let of_tier = |scope: &AttemptScope<'_>| scope.at.tier.tier_num == tier.tier_num;
+    let scopes: Vec<AttemptScope<'_>> = attempts(facts).filter(of_tier).collect();
+    if scopes.iter().any(|scope| !scope.deaths().is_empty()) {
+        return None;
+    }
+    let then = |scope: &&AttemptScope<'_>| scope.attempt.planned_at <= error.at;
+    let scope = scopes.iter().rev().find(then)?;
+    let raw = words::tail(&error.message).map_or("", |(_, raw)| raw);
+    Some(scope.event(event, error.at, raw.to_owned()))
 }
 
 fn first_at(groups: &[&ErrorGroup], tier: &TierFacts, facts: &BatchFacts) -> UnixMillis {
@@ -257,6 +284,49 @@ mod tests {
             }
         );
         assert_eq!(diagnosis.infrastructure_events.len(), 1);
+    }
+
+    #[test]
+    fn what_befell_the_machine_or_took_too_long_is_not_the_extractor_s() {
+        use FailureCategory::{Infrastructure, Pipeline, Timeout};
+        let expected = [
+            ("MemoryError: ", Infrastructure, Some(InfraEventType::Oom)),
+            (
+                "OSError: [Errno 28] No space left on device",
+                Infrastructure,
+                Some(InfraEventType::Unknown),
+            ),
+            (
+                "the row took longer than 2000 ms, the most that a row may take",
+                Timeout,
+                None,
+            ),
+            ("ValueError: bad", Pipeline, None),
+            (
+                "`http://h/a` answered with status 429; it may work when tried again",
+                Pipeline,
+                None,
+            ),
+        ];
+        for (message, category, event) in expected {
+            let facts =
+                fixture::with_row_errors(DocumentErrorClass::Permanent, &[message, message]);
+            let case = &cases(&facts)[0];
+            assert_eq!(case.category, Some(category), "{message}");
+            assert_eq!(
+                case.events.first().map(|e| e.event_type),
+                event,
+                "{message}"
+            );
+            assert!(case.confidence >= 0.8, "{message}");
+        }
+        let mixed = ["MemoryError: ", "ValueError: bad"];
+        let facts = fixture::with_row_errors(DocumentErrorClass::Permanent, &mixed);
+        assert_eq!(
+            cases(&facts)[0].category,
+            Some(Pipeline),
+            "half is not most"
+        );
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Extractors that could not be started: bad parameters, a missing model, a plugin that does not load.
 //!
-//! Owns the end `ExtractorFailed`. It must not read row errors.
+//! Owns the end `ExtractorFailed` and the deaths of the workers that reported it, unless memory explains them. It must not read row errors.
 
 use fettle_model::{AttemptExit, FailureCategory, WorkerDeath};
 
 use crate::case::{Case, CaseKind, Standing};
-use crate::engine::log_text;
+use crate::engine::{log_text, memory};
 use crate::facts::BatchFacts;
 use crate::finding::EvidenceLine;
 use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides};
@@ -21,6 +21,7 @@ pub(crate) fn cases(facts: &BatchFacts) -> Vec<Case> {
         |scope: &AttemptScope<'_>| scope.attempt.exit == Some(AttemptExit::ExtractorFailed);
     attempts(facts)
         .filter(failed)
+        .filter(|scope| memory::judged(scope).is_empty())
         .map(|scope| case(&scope))
         .collect()
 }
@@ -63,15 +64,14 @@ fn case(scope: &AttemptScope<'_>) -> Case {
             confidence: 0.2,
         }];
     }
-    log_text::join_workers(&mut case, scope, &unready(scope));
+    log_text::join_workers(&mut case, scope, &failed_workers(scope));
     case
 }
 
-/// Workers that ended by themselves before they were ready; the one that reported the failure is among them, and those that were
-/// stopped for it are not.
-fn unready<'a>(scope: &AttemptScope<'a>) -> Vec<&'a WorkerDeath> {
+/// Workers that ended by themselves; the one that reported the failure is among them, and those that were stopped for it are not.
+pub(crate) fn failed_workers<'a>(scope: &AttemptScope<'a>) -> Vec<&'a WorkerDeath> {
     let deaths = scope.evidence().map_or(&[][..], |e| &e.worker_deaths);
-    let by_itself = |death: &&WorkerDeath| !death.ready && death.exit.signal.is_none();
+    let by_itself = |death: &&WorkerDeath| death.exit.code.is_some_and(|code| code != 0);
     deaths.iter().filter(by_itself).collect()
 }
 
@@ -80,7 +80,8 @@ fn told(scope: &AttemptScope<'_>) -> Option<String> {
     let recorded = scope.at.told().filter(|_| scope.is_decisive);
     let logs = || {
         let evidence = scope.evidence()?;
-        if let Some(message) = evidence.backend_messages.last() {
+        let said = evidence.driver_message.as_ref();
+        if let Some(message) = said.or(evidence.backend_messages.last()) {
             return Some(message.clone());
         }
         let workers = evidence
@@ -103,12 +104,14 @@ fn evidence(scope: &AttemptScope<'_>, kind: CaseKind) -> Vec<EvidenceLine> {
         .clone()
         .filter(|_| scope.is_decisive);
     let mut lines = vec![first];
-    if let Some(death) = unready(scope).first() {
-        let what = format!(
-            "worker {} ended with {} before it was ready",
-            death.worker,
-            death.exit.describe()
-        );
+    if let Some(death) = failed_workers(scope).first() {
+        let before = if death.ready {
+            ""
+        } else {
+            " before it was ready"
+        };
+        let exit = death.exit.describe();
+        let what = format!("worker {} ended with {exit}{before}", death.worker);
         let mut line = scope.death_line(death, kind, "worker's standard error", what);
         line.quote(&death.log_tail, tail_offset(death.log.as_ref()));
         lines.push(line);

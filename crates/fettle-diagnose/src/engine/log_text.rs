@@ -4,11 +4,14 @@
 //! own: the engine that has the death asks. It must not let a text contradict what was counted or seen; deaths that the kernel's counter
 //! explains are `memory`'s and are never read here.
 
+use fettle_model::FailureCategory::{self, Infrastructure, Pipeline, Timeout};
 use fettle_model::evidence::LogEvidence;
-use fettle_model::{FailureCategory, InfraEventType, ProcessExit, WorkerDeath};
+use fettle_model::{InfraEventType, ProcessExit, WorkerDeath};
 
 use crate::case::{Case, CaseKind};
 use crate::classify::{FailureText, RuleSet, TextVerdict};
+use crate::facts::ErrorGroup;
+use crate::finding::EvidenceLine;
 use crate::fingerprint::fingerprint;
 use crate::scope::{AttemptScope, line_offset};
 use crate::{signals, words};
@@ -21,6 +24,8 @@ const WORTH_SHOWING: f64 = 0.6;
 const CONFIDENCE_MAX: f64 = 0.94;
 /// Logs that are read of one attempt's deaths: they mostly say the same, and a diagnosis must stay quick.
 const LOGS_READ_MAX: usize = 8;
+/// Groups of row errors that are read, the most frequent ones: they decide what befell most rows.
+const ROW_ERRORS_READ_MAX: usize = 8;
 /// Rules that read a refused allocation. All others that say `oom` speak of a kill, which a counter would have seen.
 const REFUSALS: [&str; 4] = [
     "python.memory-error",
@@ -83,18 +88,19 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
     let exit = evidence.driver_exit.unwrap_or_default();
     let counted = evidence.attempt_memory.as_ref().and_then(|m| m.oom_kills);
     let log = log_text(&evidence.driver_log_tail, evidence.driver_log.as_ref());
+    let said = evidence.driver_message.as_deref();
     let recorded = scope.at.told().filter(|_| scope.is_decisive);
     let sources = [
         ("driver's standard error", log),
         (
             "driver's exit report",
-            recorded.unwrap_or_default().to_owned(),
+            said.or(recorded).unwrap_or_default().to_owned(),
         ),
         ("backend message", evidence.backend_messages.join("\n")),
     ];
     let found = sources.into_iter().find_map(|(source, text)| {
         let (verdict, line) = read(scope, &text, exit, counted)?;
-        (verdict.category == FailureCategory::Infrastructure).then_some((source, verdict, line))
+        (verdict.category == Infrastructure).then_some((source, verdict, line))
     });
     let Some((source, verdict, root)) = found else {
         return;
@@ -172,7 +178,6 @@ fn read(
 
 /// Whether an end like this can have such a cause.
 fn may_explain(verdict: &TextVerdict, exit: ProcessExit, oom_kills: Option<u64>) -> bool {
-    use FailureCategory::{Infrastructure, Pipeline, Timeout};
     let event = verdict.event.unwrap_or(InfraEventType::Unknown);
     let refused = verdict
         .rule_ids
@@ -196,6 +201,59 @@ fn may_explain(verdict: &TextVerdict, exit: ProcessExit, oom_kills: Option<u64>)
         },
         None => exit.code != Some(0),
     }
+}
+
+/// Lets the errors of rows say what failed most of them, where that was the machine or a limit on time: then the rows and the extractor
+/// are not to blame. `groups` are of one tier, the most frequent first.
+pub(crate) fn join_rows(case: &mut Case, groups: &[&ErrorGroup]) -> Option<InfraEventType> {
+    let total: u64 = groups.iter().map(|group| group.count).sum();
+    let mut named: Vec<(TextVerdict, u64)> = Vec::new();
+    for group in groups.iter().take(ROW_ERRORS_READ_MAX) {
+        let verdict = read_row(group);
+        match named.iter_mut().find(|(v, _)| is_alike(v, &verdict)) {
+            Some((_, count)) => *count += group.count,
+            None => named.push((verdict, group.count)),
+        }
+    }
+    let (verdict, count) = named.into_iter().rev().max_by_key(|(_, count)| *count)?;
+    let is_sure = verdict.confidence >= CONFIDENT && count * 2 > total;
+    if !is_sure || !matches!(verdict.category, Infrastructure | Timeout) {
+        return None;
+    }
+    case.category = Some(verdict.category);
+    case.confidence = verdict.confidence.min(CONFIDENCE_MAX);
+    case.evidence.insert(
+        0,
+        EvidenceLine {
+            at: groups.first().map(|group| group.example.at),
+            tier_num: case.tier_num,
+            attempt: None,
+            worker: None,
+            what: told(&format!("the error of {count} rows"), case, &verdict),
+            source: "row errors".to_owned(),
+            raw: verdict.root_cause_line,
+            log_offset: None,
+            rule_ids: verdict.rule_ids,
+            supports: case.kind,
+        },
+    );
+    case.recommendations.insert(0, verdict.explanation);
+    verdict.event
+}
+
+/// What the error of a row says.
+fn read_row(group: &ErrorGroup) -> TextVerdict {
+    let error = &group.example;
+    let traceback = error.traceback.as_deref().unwrap_or_default();
+    RuleSet::builtin().classify(&FailureText {
+        text: &format!("{}\n{traceback}", error.message),
+        exit_code: None,
+        backend: None,
+    })
+}
+
+fn is_alike(a: &TextVerdict, b: &TextVerdict) -> bool {
+    (a.category, a.event) == (b.category, b.event)
 }
 
 /// Takes the text's verdict over where it is sure, or keeps the case as it is where the text merely agrees; false when it is neither.
@@ -252,8 +310,13 @@ fn text_of(death: &WorkerDeath) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&log_text(&death.log_tail, death.log.as_ref()));
+    text.push_str(&log_of(death));
     text
+}
+
+/// What was kept of a worker's log.
+pub(crate) fn log_of(death: &WorkerDeath) -> String {
+    log_text(&death.log_tail, death.log.as_ref())
 }
 
 /// What was kept of a log, in its order: errors that stand before the last lines, then these.

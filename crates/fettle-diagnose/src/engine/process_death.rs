@@ -1,9 +1,10 @@
 //! Deaths of workers that memory does not explain: crashes, exits and kills from outside.
 //!
-//! Owns the reading of exit statuses and signals. It must not call exit status 137 or SIGKILL an OOM, and not claim what `memory` claims.
+//! Owns the reading of exit statuses and signals. It must not call exit status 137 or SIGKILL an OOM, and not claim what `memory` or `extractor`
+//! claims.
 
-use fettle_model::evidence::InFlightRow;
-use fettle_model::{FailureCategory, InfraEventType, WorkerDeath};
+use fettle_model::evidence::{InFlightRow, KilledByDriver};
+use fettle_model::{AttemptExit, FailureCategory, InfraEventType, WorkerDeath};
 
 use crate::case::{Case, CaseKind, Standing};
 use crate::engine::log_text;
@@ -51,10 +52,13 @@ pub(crate) fn cases(facts: &BatchFacts) -> Vec<Case> {
 
 fn unintended(scope: &AttemptScope<'_>) -> Vec<Case> {
     let all = scope.deaths();
+    let is_extractor_s = |death: &WorkerDeath| {
+        scope.attempt.exit == Some(AttemptExit::ExtractorFailed) && death.exit.code.is_some()
+    };
     let rest: Vec<&WorkerDeath> = all
         .iter()
         .copied()
-        .filter(|d| judge::worker(d).is_none())
+        .filter(|d| judge::worker(d).is_none() && !is_extractor_s(d))
         .collect();
     let mut kinds: Vec<CaseKind> = rest.iter().map(|death| kind_of(read(death))).collect();
     kinds.sort_unstable();
@@ -267,16 +271,7 @@ fn advise(case: &mut Case, scope: &AttemptScope<'_>, suspect: Option<&InFlightRo
 /// Rows that took longer than their limit until the attempt could not go on: the driver ended every worker itself.
 fn timeouts(scope: &AttemptScope<'_>) -> Option<Case> {
     let deaths = &scope.evidence()?.worker_deaths;
-    let told = |death: &&WorkerDeath| {
-        let why = death
-            .killed_by_driver
-            .as_deref()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        ["time-out", "timeout", "timed out", "time limit"]
-            .iter()
-            .any(|word| why.contains(word))
-    };
+    let told = |death: &&WorkerDeath| death.driver_s_reason() == Some(KilledByDriver::RowTimeout);
     let late: Vec<&WorkerDeath> = deaths.iter().filter(told).collect();
     let first = late.first()?;
     let share = late.len() as f64 / deaths.len().max(1) as f64;
@@ -316,7 +311,7 @@ fn timeouts(scope: &AttemptScope<'_>) -> Option<Case> {
 mod tests {
     use super::*;
     use crate::fixture::{self, death};
-    use fettle_model::{AttemptExit, ProcessExit, WorkStatus};
+    use fettle_model::{ProcessExit, WorkStatus};
 
     fn check(exit: ProcessExit, kind: CaseKind, category: FailureCategory, confidence: (f64, f64)) {
         let facts = fixture::failed(
@@ -430,7 +425,7 @@ mod tests {
         let late = death()
             .exit(by_signal(9))
             .rows(&[5])
-            .killed_by_driver("row time-out after 60 s")
+            .killed_by_driver(KilledByDriver::RowTimeout.describe())
             .build();
         let found = cases(&fixture::failed(AttemptExit::WorkersKeepDying, vec![late]));
         assert_eq!(

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample};
 use fettle_model::evidence::InFlightRow;
+pub(super) use fettle_model::evidence::KilledByDriver as Killed;
 use fettle_model::{
     KillOrder, Pulse, RowAtWork, RowNumber, Stage, StageTimings, StepHistory, StuckEvidence,
     UnixMillis, WaitsFor,
@@ -17,31 +18,6 @@ use super::usage::Usage;
 use super::worker_process::{Order, WorkerProcess};
 use crate::frame::BegunRow;
 use crate::schedule::Schedule;
-
-/// Why the driver ended a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Killed {
-    /// Its rows took too long.
-    RowTimeout,
-    /// It used more memory than it may, where the kernel does not see to that.
-    OverLimit,
-    /// It was found stuck.
-    Stuck,
-    /// The attempt ends.
-    Stopped,
-}
-
-impl Killed {
-    /// For people.
-    pub(super) fn describe(self) -> &'static str {
-        match self {
-            Self::RowTimeout => "a row took longer than a row may",
-            Self::OverLimit => "its resident memory was above its limit",
-            Self::Stuck => "it was stuck",
-            Self::Stopped => "the attempt was ended",
-        }
-    }
-}
 
 /// A row that a worker has taken up.
 #[derive(Debug, Clone)]
@@ -63,6 +39,8 @@ pub(super) struct Crewman {
     pub(super) started_at: UnixMillis,
     pub(super) is_ready: bool,
     pub(super) has_been_told_to_end: bool,
+    /// Whether it has said that it cannot work and ends.
+    pub(super) is_failing: bool,
     pub(super) rows: BTreeMap<RowNumber, Taken>,
     pub(super) last_finished_row: Option<RowNumber>,
     /// When it last took a step that was heard of, or was given rows when it had none.
@@ -86,6 +64,7 @@ impl Crewman {
             started_at: now,
             is_ready: false,
             has_been_told_to_end: false,
+            is_failing: false,
             rows: BTreeMap::new(),
             last_finished_row: None,
             last_step_at: now,

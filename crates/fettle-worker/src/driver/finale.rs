@@ -35,7 +35,7 @@ const ENV_KEYS_MAX: usize = 1_000;
 pub(super) struct Ending {
     /// How; nothing means that it still runs.
     pub(super) exit: Option<AttemptExit>,
-    /// Why, for the log tail.
+    /// Why, in words.
     pub(super) message: Option<String>,
     /// Deaths of workers, bounded.
     pub(super) deaths: Vec<WorkerDeath>,
@@ -93,21 +93,14 @@ impl Ending {
 
     fn into_report(self, dir: &AttemptDir) -> ExitReport {
         let kept = keep_log(&dir.driver_err(), 0, LOG_TAIL_BYTES, LOG_TAIL_LINES);
-        let mut driver_log_tail = kept.tail;
-        if let Some(message) = &self.message
-            && !driver_log_tail.contains(message)
-        {
-            driver_log_tail = format!("{driver_log_tail}\n{message}")
-                .trim_start()
-                .to_owned();
-        }
         let node = node_facts();
         let evidence = AttemptEvidence {
             node: Some(node.hostname.clone()).filter(|name| !name.is_empty()),
             worker_deaths: self.deaths,
             worker_deaths_dropped: self.deaths_dropped,
             memory: self.memory,
-            driver_log_tail,
+            driver_message: self.message,
+            driver_log_tail: kept.tail,
             driver_log: Some(kept.evidence),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             worker_version: self.worker_version,
@@ -275,7 +268,13 @@ mod tests {
         assert_eq!(write_only(&dir, ending), codes::DRIVER_FAILED);
         let record = dir.read_exit().unwrap().unwrap();
         assert_eq!(record.exit, AttemptExit::DriverFailed);
-        assert!(record.evidence.driver_log_tail.contains("no manifest"));
+        assert!(
+            record
+                .evidence
+                .driver_message
+                .unwrap()
+                .contains("no manifest")
+        );
         assert_eq!(record.evidence.memory.unwrap().peak_bytes, Some(5));
         assert!(record.evidence.env_keys.iter().any(|name| name == "PATH"));
         assert!(record.evidence.node_facts.unwrap().cores >= 1);

@@ -28,7 +28,7 @@ use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent, WorkerProces
 use crate::clock;
 use crate::codes;
 use crate::extract::chain;
-use crate::frame::{FatalCause, FromWorker, ToWorker};
+use crate::frame::{FromWorker, ToWorker};
 use crate::schedule::{Next, Schedule};
 
 /// How often memory and ages are looked at; curves thin this out as workers grow old.
@@ -235,14 +235,10 @@ impl Driver {
             }
             FromWorker::Timings { stages } => worker.stages = stages,
             FromWorker::Superseded { message } => self.stop(AttemptExit::Cancelled, &message),
-            FromWorker::Fatal {
-                cause: FatalCause::Extractor,
-                message,
-            } => self.stop(AttemptExit::ExtractorFailed, &message),
-            FromWorker::Fatal {
-                cause: FatalCause::Environment,
-                message,
-            } => self.stop(AttemptExit::DriverFailed, &message),
+            FromWorker::Fatal { cause, message } => {
+                worker.is_failing = true;
+                self.stop(cause.exit(), &message);
+            }
         }
         self.feed(number).await;
     }
@@ -307,6 +303,8 @@ impl Driver {
         self.ending.keep_death(death);
         self.after_end(number, exit, aftermath.next);
         self.feed_all().await;
+        // A death is told at once: whoever asks why must not wait for the next beat.
+        self.on_beat();
     }
 
     fn after_end(&mut self, number: u32, exit: ProcessExit, next: Next) {
@@ -471,7 +469,8 @@ impl Driver {
         self.phase = Phase::Stopping {
             deadline: Instant::now() + STOP_GRACE,
         };
-        for worker in self.crew.values_mut() {
+        // One that has said why it ends does so by itself, and its own status is the evidence.
+        for worker in self.crew.values_mut().filter(|worker| !worker.is_failing) {
             worker.killed.get_or_insert(Killed::Stopped);
             worker.process.order(Order::Terminate);
         }

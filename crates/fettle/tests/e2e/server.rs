@@ -18,6 +18,8 @@ pub struct Server {
     port: u16,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// A program that starts the server, with its arguments; none starts it directly.
+    under: Vec<String>,
     pub http: reqwest::blocking::Client,
 }
 
@@ -40,6 +42,18 @@ impl Server {
         extra: &[&str],
         env: Vec<(String, String)>,
     ) -> Self {
+        Self::start_under(data_dir, root, extra, env, &[])
+    }
+
+    /// The same, started by another program such as `setpriv`, which must replace itself with the server.
+    pub fn start_under(
+        data_dir: &Path,
+        root: &Path,
+        extra: &[&str],
+        env: Vec<(String, String)>,
+        under: &[&str],
+    ) -> Self {
+        let under: Vec<String> = under.iter().map(|arg| (*arg).to_owned()).collect();
         let mut args = vec!["--allow-file-root".to_owned(), root.display().to_string()];
         args.extend(extra.iter().map(|arg| (*arg).to_owned()));
         let port = free_port();
@@ -47,13 +61,14 @@ impl Server {
             .timeout(PATIENCE)
             .build()
             .unwrap();
-        let child = spawn(data_dir, port, &args, &env);
+        let child = spawn(data_dir, port, &args, &env, &under);
         let server = Self {
             child,
             data_dir: data_dir.to_owned(),
             port,
             args,
             env,
+            under,
             http,
         };
         server.wait_until_it_answers();
@@ -81,7 +96,8 @@ impl Server {
 
     /// Starts it again on the same data and port.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.data_dir, self.port, &self.args, &self.env);
+        let (args, env, under) = (&self.args, &self.env, &self.under);
+        self.child = spawn(&self.data_dir, self.port, args, env, under);
         self.wait_until_it_answers();
     }
 
@@ -175,14 +191,18 @@ impl Server {
 
     /// Objects with one `file://` blob each; returns their ids.
     pub fn objects(&self, bucket: &str, files: &[PathBuf]) -> Vec<String> {
+        let address = |file: &PathBuf| format!("file://{}", file.display());
+        let addresses: Vec<String> = files.iter().map(address).collect();
+        self.objects_at(bucket, &addresses)
+    }
+
+    /// Objects with one blob each at these addresses; returns their ids.
+    pub fn objects_at(&self, bucket: &str, addresses: &[String]) -> Vec<String> {
         let mut ids = Vec::new();
-        for chunk in files.chunks(100) {
+        for chunk in addresses.chunks(100) {
             let objects: Vec<Value> = chunk
                 .iter()
-                .map(|file| {
-                    let data = format!("file://{}", file.display());
-                    json!({"blobs": [{"property": "file", "type": "text", "data": data}]})
-                })
+                .map(|data| json!({"blobs": [{"property": "file", "type": "text", "data": data}]}))
                 .collect();
             let path = format!("/v1/buckets/{bucket}/objects/batch");
             let answer = self.post(&path, json!({"objects": objects}));
@@ -234,14 +254,29 @@ impl Drop for Server {
     }
 }
 
-fn spawn(data_dir: &Path, port: u16, args: &[String], env: &[(String, String)]) -> Child {
+fn spawn(
+    data_dir: &Path,
+    port: u16,
+    args: &[String],
+    env: &[(String, String)],
+    under: &[String],
+) -> Child {
     std::fs::create_dir_all(data_dir).unwrap();
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(data_dir.join("serve.log"))
         .unwrap();
-    Command::new(env!("CARGO_BIN_EXE_fettle"))
+    let mut words = under.iter().map(String::as_str);
+    let mut command = match words.next() {
+        Some(first) => {
+            let mut command = Command::new(first);
+            command.args(words).arg(env!("CARGO_BIN_EXE_fettle"));
+            command
+        }
+        None => Command::new(env!("CARGO_BIN_EXE_fettle")),
+    };
+    command
         .args([
             "serve",
             "--listen",
@@ -338,7 +373,7 @@ pub fn text_files(dir: &Path, count: usize) -> Vec<PathBuf> {
 /// Plugins must be told what to read; what is built in takes what fits.
 fn mappings(extractor: &str) -> Value {
     match extractor {
-        "word_count" | "shout" => json!({"text": "file"}),
-        _ => json!({}),
+        built_in if built_in.ends_with("_extractor") => json!({}),
+        _ => json!({"text": "file"}),
     }
 }

@@ -53,7 +53,7 @@ fn case(facts: &BatchFacts) -> Case {
 fn a_log_names_the_cause_and_the_line_is_the_evidence() {
     let case = case(&died(code(1), &[MISSING]));
     assert_eq!(case.kind, CaseKind::WorkerExited);
-    assert_eq!(case.category, Some(FailureCategory::Pipeline));
+    assert_eq!(case.category, Some(Pipeline));
     assert!(case.confidence >= 0.85, "{}", case.confidence);
     let line = &case.evidence[0];
     let root = "ModuleNotFoundError: No module named 'torch'";
@@ -67,7 +67,7 @@ fn one_text_of_several_workers_is_one_cause() {
     let logs = [GPU, GPU, GPU];
     let case = case(&died(code(1), &logs));
     assert_eq!(case.kind, CaseKind::OutOfMemory);
-    assert_eq!(case.category, Some(FailureCategory::Infrastructure));
+    assert_eq!(case.category, Some(Infrastructure));
     let what = &case.evidence[0].what;
     assert!(what.contains("worker(s) 0, 1, 2"), "{what}");
     assert_eq!(case.events.len(), 3, "an event each");
@@ -81,14 +81,14 @@ fn one_text_of_several_workers_is_one_cause() {
 #[test]
 fn a_text_that_few_of_many_like_deaths_have_is_not_their_cause() {
     let case = case(&died(code(1), &[FULL, "", ""]));
-    assert_eq!(case.category, Some(FailureCategory::Pipeline));
+    assert_eq!(case.category, Some(Pipeline));
     assert!(case.confidence < 0.8);
 }
 
 #[test]
 fn a_full_disk_is_infrastructure_although_the_worker_ended_by_itself() {
     let case = case(&died(code(1), &[FULL]));
-    assert_eq!(case.category, Some(FailureCategory::Infrastructure));
+    assert_eq!(case.category, Some(Infrastructure));
     assert_eq!(case.events[0].event_type, InfraEventType::Unknown);
 }
 
@@ -126,7 +126,7 @@ fn a_list_of_possible_causes_is_not_evidence() {
     let guess = "The worker died unexpectedly. Some common causes include: (1) the process was killed by the OOM killer due to high memory usage, (2) No module named torch.";
     let case = case(&died(code(1), &[guess]));
     assert!(case.confidence < 0.8, "{}", case.reason);
-    assert_eq!(case.category, Some(FailureCategory::Pipeline));
+    assert_eq!(case.category, Some(Pipeline));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn an_extractor_that_finds_no_room_on_the_gpu_is_out_of_memory() {
     let facts = fixture::failed(AttemptExit::ExtractorFailed, vec![dead]);
     let cases = super::super::extractor::cases(&facts);
     assert_eq!(cases[0].kind, CaseKind::OutOfMemory);
-    assert_eq!(cases[0].category, Some(FailureCategory::Infrastructure));
+    assert_eq!(cases[0].category, Some(Infrastructure));
 }
 
 #[test]

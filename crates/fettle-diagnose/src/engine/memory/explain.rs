@@ -85,6 +85,11 @@ fn proof(death: &WorkerDeath, proof: &Proof) -> Option<Told> {
             format!("worker {worker} was refused memory that it asked for"),
             refused.line.clone(),
         )),
+        Proof::OverLimit => Some((
+            "sampled resident set",
+            format!("the driver ended worker {worker} because it was above its memory limit"),
+            death.killed_by_driver.clone().unwrap_or_default(),
+        )),
         Proof::NearLimit => None,
     }
 }
@@ -135,7 +140,7 @@ pub(super) fn event(scope: &AttemptScope<'_>, (death, judgement): &Judged<'_>) -
     };
     let signal = match &judgement.proof {
         Proof::AllocationRefused(refused) => refused.line.clone(),
-        Proof::KernelCounter { .. } | Proof::NearLimit => counter(&death.memory),
+        Proof::KernelCounter { .. } | Proof::OverLimit | Proof::NearLimit => counter(&death.memory),
     };
     let raw = format!(
         "worker {}: {}; {signal}",

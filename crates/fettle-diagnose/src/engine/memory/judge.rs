@@ -3,9 +3,10 @@
 //! Owns the weighing of the kernel's counter, the peak and the log. It asserts an out-of-memory end with 0.95 or more only from the
 //! kernel's counter of that very worker; it must not read anything into exit status 137 or SIGKILL alone.
 
-use fettle_model::evidence::MemoryEnforcement;
+use fettle_model::evidence::{KilledByDriver, MemoryEnforcement};
 use fettle_model::{AttemptEvidence, AttemptStatus, MemoryEvidence, WorkerDeath};
 
+use crate::engine::log_text;
 use crate::facts::AttemptFacts;
 use crate::signals::{self, AllocationFailure};
 
@@ -23,6 +24,8 @@ pub(crate) enum Proof {
     KernelCounter { kills: u64 },
     /// The log says that an allocation was refused.
     AllocationRefused(AllocationFailure),
+    /// The driver measured it above its limit and ended it for that, where no kernel does.
+    OverLimit,
     /// No counter and no log: it ended near its limit.
     NearLimit,
 }
@@ -37,6 +40,8 @@ const COUNTED_AND_CRASHED: f64 = 0.8;
 const REFUSED_NEAR_LIMIT: f64 = 0.85;
 /// An allocation was refused, and how far the limit was is not known or it was far: the request may have been absurd.
 const REFUSED: f64 = 0.65;
+/// The driver measured the resident set, which may hold pages that others share.
+const OVER_LIMIT: f64 = 0.9;
 /// Near the limit, with nothing else to go on.
 const NEAR_LIMIT: f64 = 0.5;
 /// The attempt's cgroup, not the driver's own, has a kill that belongs to no recorded worker death, and the driver was killed.
@@ -53,8 +58,15 @@ const SIGKILL: i32 = 9;
 
 /// Whether this worker died of memory.
 pub(crate) fn worker(death: &WorkerDeath) -> Option<Judgement> {
-    if death.killed_by_driver.is_some() {
-        return None;
+    match (death.driver_s_reason(), &death.killed_by_driver) {
+        (Some(KilledByDriver::OverLimit), _) => {
+            return Some(Judgement {
+                proof: Proof::OverLimit,
+                confidence: OVER_LIMIT,
+            });
+        }
+        (_, Some(_)) => return None,
+        (_, None) => {}
     }
     let signal = signals::signal_of(&death.exit);
     if let Some(kills) = death.memory.oom_kills.filter(|kills| *kills > 0) {
@@ -68,7 +80,7 @@ pub(crate) fn worker(death: &WorkerDeath) -> Option<Judgement> {
             confidence,
         });
     }
-    if let Some(refused) = signals::allocation_failure(&death.log_tail) {
+    if let Some(refused) = signals::allocation_failure(&log_text::log_of(death)) {
         let reached = peak_with(&death.memory, Some(&refused));
         let confidence = if is_near_limit(&death.memory, reached) {
             REFUSED_NEAR_LIMIT

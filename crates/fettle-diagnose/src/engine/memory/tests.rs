@@ -250,3 +250,16 @@ fn a_worker_that_lived_on_after_its_child_was_killed_is_an_event() {
     let found = only(&facts);
     assert_eq!((found.standing, found.events.len()), (Standing::Aside, 1));
 }
+
+#[test]
+fn a_worker_that_the_driver_found_above_its_limit_ran_out_of_memory() {
+    let words = fettle_model::evidence::KilledByDriver::OverLimit.describe();
+    let dead = death().rlimit(LIMIT + 1).killed_by_driver(words).build();
+    let facts = fixture::failed(AttemptExit::OutOfMemory, vec![dead]);
+    let found = cases(&facts);
+    assert_eq!((found.len(), found[0].kind), (1, CaseKind::OutOfMemory));
+    assert_eq!(found[0].standing, Standing::Cause);
+    assert_eq!(found[0].events[0].event_type, InfraEventType::Oom);
+    assert!((0.85..0.95).contains(&found[0].confidence));
+    assert!(!found[0].actions.is_empty());
+}
