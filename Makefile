@@ -12,6 +12,7 @@ VENV := .venv
 RAY_VENV := .venv-ray
 DENY_VERSION := 0.20.2
 TOOLS := $(TARGET_DIR)/tools
+ON_RAY := $(if $(filter ray,$(EXECUTOR)),scripts/with-ray $(RAY_VENV))
 
 export FETTLE_MODEL_DIR := $(CURDIR)/$(MODEL)
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -26,8 +27,8 @@ endif
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-demo: build $(MODEL)/model.safetensors ## a batch runs, a tier dies of too little memory, and Fettle says why and mends it; DIR=… for your own folder
-	$(FETTLE) demo $(if $(DIR),--dir "$(DIR)")
+demo: build $(MODEL)/model.safetensors $(if $(ON_RAY),$(RAY_VENV)/ready) ## a batch runs, a tier dies of too little memory, and Fettle says why and mends it; DIR=… for your own folder, EXECUTOR=ray for a local cluster
+	$(ON_RAY) $(FETTLE) demo $(if $(DIR),--dir "$(DIR)")
 
 test: lint build $(MODEL)/model.safetensors rust-tests python-tests ## everything that CI checks
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,7 +29,7 @@ class Serve(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Serve)
-        assert self.path == "/v1/internal/attempts/job_1-a1/spec"
+        assert self.path.startswith("/v1/internal/attempts/job_1-a1/")
         self.server.tokens.append(self.headers["Authorization"])
         answers = self.server.answers
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -49,14 +51,15 @@ def serve() -> Iterator[Serve]:
     server.server_close()
 
 
-def fetch(serve: Serve, wait_seconds: float = 30) -> dict[str, object]:
-    return entrypoint.fetch_spec(f"http://127.0.0.1:{serve.server_port}", "job_1-a1", "secret", wait_seconds)
+def fetch(serve: Serve, wait_seconds: float = 30) -> bytes:
+    door = entrypoint.Serve(f"http://127.0.0.1:{serve.server_port}", "job_1-a1", "secret", wait_seconds)
+    return door.fetch("spec")
 
 
 def test_a_serve_that_is_away_is_waited_for(serve: Serve) -> None:
-    serve.answers = [(503, "starting"), (200, "no json"), (200, json.dumps(SPEC))]
-    assert fetch(serve) == SPEC
-    assert serve.tokens == ["Bearer secret"] * 3
+    serve.answers = [(503, "starting"), (200, json.dumps(SPEC))]
+    assert json.loads(fetch(serve)) == SPEC
+    assert serve.tokens == ["Bearer secret"] * 2
 
 
 def test_an_attempt_that_no_longer_counts_is_not_begun(serve: Serve) -> None:
@@ -93,3 +96,51 @@ def test_the_folder_is_private_and_worker_logs_lie_among_rays(tmp_path: Path) ->
     assert links == ["worker-0.err", "worker-1.err"]
     assert os.readlink(folder / "worker-1.err") == str(logs / "fettle-job_1-a1-worker-1.err")
     assert "secret" not in "".join(path.read_text() for path in logs.iterdir())
+
+
+def archive() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        program = zipfile.ZipInfo("words")
+        program.external_attr = 0o755 << 16
+        file.writestr(program, "#!/bin/sh\n")
+    return content.getvalue()
+
+
+def test_what_is_not_on_the_node_is_fetched_once(tmp_path: Path) -> None:
+    fetched: list[str] = []
+
+    class Door(entrypoint.Serve):
+        def fetch(self, path: str) -> bytes:
+            fetched.append(path)
+            return archive() if path.startswith("blobs/plugins/") else path.encode()
+
+    door = Door("http://10.0.0.1:8420", "job_1-a1", "secret")
+    source = {"kind": "plugin", "directory": "/not/here/plugins/abc", "archive_hash": "abc"}
+    elsewhere = {
+        "blob_base": "file:///not/here/blobs",
+        "manifest": {"key": "manifests/m.parquet"},
+        "model_dir": "/not/here/model",
+    }
+    for _ in range(2):
+        spec = {**elsewhere, "extractor_source": dict(source)}
+        entrypoint.localize(spec, door, tmp_path)
+    assert spec["blob_base"] == "http://10.0.0.1:8420/v1/internal/attempts/job_1-a1/blobs"
+    assert (Path(str(spec["model_dir"])) / "tokenizer.json").read_bytes() == b"model/tokenizer.json"
+    program = Path(spec["extractor_source"]["directory"]) / "words"  # type: ignore[index]
+    assert os.access(program, os.X_OK)
+    assert len(fetched) == 4
+
+
+def test_what_is_shared_with_serve_is_left_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "blobs" / "manifests").mkdir(parents=True)
+    (tmp_path / "blobs" / "manifests" / "m.parquet").touch()
+    base = (tmp_path / "blobs").as_uri()
+    shared = {"blob_base": base, "manifest": {"key": "manifests/m.parquet"}, "model_dir": str(tmp_path)}
+    door = entrypoint.Serve("http://10.0.0.1:8420", "job_1-a1", "secret")
+    spec = dict(shared)
+    entrypoint.localize(spec, door, tmp_path)
+    assert spec == shared
+    spec["blob_base"] = "s3://bucket/prefix"
+    entrypoint.localize(spec, door, tmp_path)
+    assert spec["blob_base"] == "s3://bucket/prefix"

@@ -31,9 +31,15 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of serve, which the nodes do not see."""
+    return tmp_path_factory.mktemp("hidden")
+
+
+@pytest.fixture(scope="module")
+def cluster(data: Path) -> Iterator[Cluster]:
     with ray_cluster.only_loopback():
-        cluster = Cluster()
+        cluster = Cluster(data)
         try:
             cluster.start()
             yield cluster
@@ -43,8 +49,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data, files = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("files")
+def server(cluster: Cluster, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    files = tmp_path_factory.mktemp("files")
     running = start_server(data, files, free_port(), "--executor", "ray", "--ray-address", DASHBOARD)
     try:
         wait_until_ready(running)
@@ -150,15 +156,18 @@ def test_a_killed_worker_is_replaced_and_named(api: Api, plugin: str) -> None:
     assert "signal 9 (SIGKILL)" in told, told
 
 
-def test_a_killed_driver_is_told_by_its_signal_and_its_work_is_finished(api: Api, plugin: str) -> None:
-    run = Run(api, plugin, slow(6, 0.5))
-    attempt = run.attempt()
+def test_a_killed_driver_and_a_stop_in_ray_are_told_and_the_work_is_finished(api: Api, plugin: str) -> None:
+    run = Run(api, plugin, slow(8, 0.5))
+    first = run.attempt()
     wait_for("a row is done", lambda: len(run.documents()) > 0)
-    os.kill(driver(attempt)[0], signal.SIGKILL)
+    os.kill(driver(first)[0], signal.SIGKILL)
+    second = run.attempt(2)
+    assert requests.post(f"{DASHBOARD}/api/jobs/{second}/stop", timeout=30).ok
     assert run.ended()["status"] == "COMPLETED"
-    assert len(run.documents()) == 6
+    assert len(run.documents()) == 8
     told = str(run.diagnosis())
     assert "signal 9 (SIGKILL)" in told, told
+    assert "not by this server" in told, told
 
 
 def test_a_canceled_batch_leaves_no_process(api: Api, cluster: Cluster, plugin: str) -> None:
@@ -168,15 +177,6 @@ def test_a_canceled_batch_leaves_no_process(api: Api, cluster: Cluster, plugin: 
     api.ok("POST", f"/buckets/{run.bucket}/batches/{run.batch}/cancel", json={})
     assert run.ended()["status"] == "CANCELED"
     assert driver(attempt) + workers(attempt) == []
-
-
-def test_a_stop_in_ray_is_told_as_such_and_the_work_goes_on(api: Api, plugin: str) -> None:
-    run = Run(api, plugin, slow(6, 0.5))
-    attempt = run.attempt()
-    assert requests.post(f"{DASHBOARD}/api/jobs/{attempt}/stop", timeout=30).ok
-    assert run.ended()["status"] == "COMPLETED"
-    told = str(run.diagnosis())
-    assert "not by this server" in told, told
 
 
 def test_the_loss_of_the_drivers_node_is_told_and_the_work_waits_for_a_node(api: Api, cluster: Cluster, plugin: str) -> None:

@@ -1,8 +1,10 @@
-//! Reports of drivers and workers, each with its attempt's own token.
+//! Reports of drivers and workers, and what those on other machines fetch, each with its attempt's own token.
 //!
 //! Owns the door only: what a report means is the control room's.
 
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,6 +13,7 @@ use fettle_model::{AttemptId, AttemptSpec};
 use fettle_wire::internal::{
     ExitReport, Heartbeat, HeartbeatAck, ROWS_BODY_BYTES_MAX, RowsAck, RowsReport,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::{bearer, unauthorized};
@@ -21,6 +24,9 @@ use crate::state::ApiState;
 /// A heartbeat or an exit holds at most the evidence of 64 worker deaths with log tails and memory curves.
 const REPORT_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// An artifact is a picture or a sound that an extractor has cut out or made smaller.
+const ARTIFACT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 pub(crate) fn routes() -> Router<ApiState> {
     let large = Router::new()
         .route("/internal/attempts/{attempt}/rows", post(rows))
@@ -29,8 +35,32 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/internal/attempts/{attempt}/heartbeat", post(heartbeat))
         .route("/internal/attempts/{attempt}/exit", post(exit))
         .route("/internal/attempts/{attempt}/spec", get(spec))
+        .route("/internal/attempts/{attempt}/model/{file}", get(model))
         .layer(DefaultBodyLimit::max(REPORT_BODY_BYTES_MAX));
-    large.merge(small)
+    let blobs = Router::new()
+        .route(
+            "/internal/attempts/{attempt}/blobs/{*key}",
+            get(blob).put(put_blob),
+        )
+        .layer(DefaultBodyLimit::max(ARTIFACT_BYTES_MAX));
+    large.merge(small).merge(blobs)
+}
+
+/// The attempt in the path, whatever else is in it.
+#[derive(Deserialize)]
+struct AttemptPath {
+    attempt: AttemptId,
+}
+
+/// What the path names below the attempt.
+#[derive(Deserialize)]
+struct BlobPath {
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct ModelPath {
+    file: String,
 }
 
 /// The attempt that reports, proven by its token.
@@ -40,8 +70,8 @@ impl FromRequestParts<ApiState> for Reporter {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Response> {
-        let path = InPath::<AttemptId>::from_request_parts(parts, state).await;
-        let InPath(attempt) = path.map_err(IntoResponse::into_response)?;
+        let path = InPath::<AttemptPath>::from_request_parts(parts, state).await;
+        let InPath(AttemptPath { attempt }) = path.map_err(IntoResponse::into_response)?;
         let token = bearer(&parts.headers).unwrap_or_default();
         if state.control().attempt_token_is(&attempt, token) {
             Ok(Self(attempt))
@@ -64,6 +94,33 @@ async fn spec(
     Reporter(attempt): Reporter,
 ) -> Result<Json<AttemptSpec>, ApiError> {
     Ok(Json(state.control().attempt_spec(&attempt).await?))
+}
+
+async fn blob(
+    State(state): State<ApiState>,
+    Reporter(attempt): Reporter,
+    InPath(BlobPath { key }): InPath<BlobPath>,
+) -> Result<Bytes, ApiError> {
+    Ok(state.control().attempt_blob(&attempt, &key).await?)
+}
+
+async fn put_blob(
+    State(state): State<ApiState>,
+    Reporter(attempt): Reporter,
+    InPath(BlobPath { key }): InPath<BlobPath>,
+    content: Bytes,
+) -> Result<StatusCode, ApiError> {
+    let control = state.control();
+    control.put_attempt_blob(&attempt, &key, content).await?;
+    Ok(StatusCode::CREATED)
+}
+
+async fn model(
+    State(state): State<ApiState>,
+    Reporter(attempt): Reporter,
+    InPath(ModelPath { file }): InPath<ModelPath>,
+) -> Result<Bytes, ApiError> {
+    Ok(state.control().attempt_model(&attempt, &file).await?)
 }
 
 async fn heartbeat(

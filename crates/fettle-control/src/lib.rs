@@ -3,6 +3,7 @@
 //! Owns the order of things: nothing is done that was not committed, and what was committed is done at least once.
 //! It must not know HTTP, SQL, or how a process is started; those stand behind the ports.
 
+mod attempt_files;
 pub mod config;
 pub mod control;
 mod effects;

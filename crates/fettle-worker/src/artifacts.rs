@@ -15,6 +15,8 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use thiserror::Error;
 use url::Url;
 
+use crate::served;
+
 /// Tries of one artifact: a document without its thumbnail is no reason to hold everything up.
 const TRIES_MAX: u32 = 5;
 /// The first and the longest wait between tries.
@@ -62,7 +64,15 @@ pub(crate) struct ArtifactStore {
 
 impl ArtifactStore {
     /// The store at `blob_base`.
-    pub(crate) fn open(blob_base: &str) -> Result<Self, ArtifactError> {
+    pub(crate) fn open(blob_base: &str, token: &str) -> Result<Self, ArtifactError> {
+        if served::is_served(blob_base) {
+            let opened = served::open(blob_base, token);
+            let store = Arc::new(opened.map_err(|source| ArtifactError::Open { source })?);
+            return Ok(Self {
+                store,
+                prefix: String::new(),
+            });
+        }
         if let Some(rest) = blob_base.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let built = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
@@ -125,7 +135,7 @@ mod tests {
     async fn an_artifact_lands_under_its_key() {
         let folder = tempfile::tempdir().unwrap();
         let base = Url::from_directory_path(folder.path()).unwrap();
-        let store = ArtifactStore::open(base.as_str()).unwrap();
+        let store = ArtifactStore::open(base.as_str(), "").unwrap();
         store
             .put("artifacts/a/b.jpeg", &Bytes::from_static(b"x"))
             .await
@@ -135,6 +145,6 @@ mod tests {
             b"x"
         );
         assert!(store.put("../evil", &Bytes::new()).await.is_err());
-        assert!(ArtifactStore::open("ftp://x").is_err());
+        assert!(ArtifactStore::open("ftp://x", "").is_err());
     }
 }

@@ -72,15 +72,20 @@ pub(crate) fn read_spec(dir: &AttemptDir) -> Result<AttemptSpec, FilesError> {
     serde_json::from_slice(&bytes).map_err(|source| FilesError::Spec { path, source })
 }
 
-/// A client that reports with the attempt's token.
-pub(crate) fn client(dir: &AttemptDir, spec: &AttemptSpec) -> Result<AttemptClient, FilesError> {
+/// The attempt's token.
+pub(crate) fn token(dir: &AttemptDir) -> Result<String, FilesError> {
     let path = dir.token();
     let token = fs::read_to_string(&path).map_err(|source| FilesError::Read { path, source })?;
+    Ok(token.trim().to_owned())
+}
+
+/// A client that reports with the attempt's token.
+pub(crate) fn client(dir: &AttemptDir, spec: &AttemptSpec) -> Result<AttemptClient, FilesError> {
     let config = AttemptClientConfig {
         attempt_id: spec.attempt_id.clone(),
         control_url: spec.control_url.clone(),
         control_url_file: spec.control_url_file.as_ref().map(PathBuf::from),
-        token: token.trim().to_owned(),
+        token: token(dir)?,
     };
     Ok(AttemptClient::new(config)?)
 }

@@ -36,13 +36,13 @@ pub struct BlobLoader {
 }
 
 impl BlobLoader {
-    /// A loader under `access`; `blob_base` is the base of the blob store (`file:///…` or `s3://bucket/prefix`). S3 credentials
-    /// and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
+    /// A loader under `access`; `blob_base` is the base of the blob store: `file:///…`, `s3://bucket/prefix`, or an address of `serve`,
+    /// which `token` opens. S3 credentials and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
     ///
     /// # Errors
     /// When `blob_base` has another form or TLS cannot be set up.
-    pub fn new(access: &AccessPolicy, blob_base: &str) -> Result<Self, LoadError> {
-        Self::with_s3(access, blob_base, AmazonS3Builder::from_env())
+    pub fn new(access: &AccessPolicy, blob_base: &str, token: &str) -> Result<Self, LoadError> {
+        Self::with_s3(access, blob_base, token, AmazonS3Builder::from_env())
     }
 
     /// A loader with explicit S3 settings; the bucket is set for each address.
@@ -52,12 +52,13 @@ impl BlobLoader {
     pub fn with_s3(
         access: &AccessPolicy,
         blob_base: &str,
+        token: &str,
         s3: AmazonS3Builder,
     ) -> Result<Self, LoadError> {
         Ok(Self {
             files: file::Files::new(&access.file_roots),
             http: http::Http::new(&access.private_hosts)?,
-            stores: store::Stores::new(blob_base, s3)?,
+            stores: store::Stores::new(blob_base, token, s3)?,
         })
     }
 

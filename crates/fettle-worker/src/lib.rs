@@ -15,6 +15,7 @@ mod inputs;
 mod meter;
 mod plugin;
 pub mod schedule;
+mod served;
 pub mod worker;
 
 pub use driver::{DriverArgs, driver_main};

@@ -6,12 +6,12 @@
 )]
 
 mod api_keys;
+mod attempt_files;
 mod bulk;
 mod contract;
 mod dedup;
 mod diagnosis;
 mod document_changes;
-
 mod errors;
 mod executor;
 mod harness;

@@ -17,7 +17,7 @@ use crate::harness::{Api, eventually};
 pub(crate) struct Driver<'a> {
     pub(crate) api: &'a Api,
     pub(crate) spec: AttemptSpec,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl<'a> Driver<'a> {

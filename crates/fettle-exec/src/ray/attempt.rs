@@ -104,7 +104,10 @@ impl Inner {
             .unwrap_or_else(|error| Observation::Unreachable {
                 message: format!("the folder of the attempt cannot be used: {error}"),
             });
-        held(&self.asked).insert(attempt.clone(), (Instant::now(), seen.clone()));
+        // What is unknown may be submitted in the next moment, and would be called lost if that were not seen.
+        if seen != Observation::Unknown {
+            held(&self.asked).insert(attempt.clone(), (Instant::now(), seen.clone()));
+        }
         seen
     }
 

@@ -17,6 +17,7 @@ use url::Url;
 
 use super::BLOB_BYTES_MAX;
 use super::error::{LoadError, shown};
+use crate::served;
 
 /// Tries of one request to S3. More is the batch's business: it knows of back-off and budgets.
 const RETRIES_MAX: usize = 3;
@@ -32,18 +33,26 @@ pub(super) struct Stores {
 
 /// Where the blob store's keys lie.
 enum Base {
-    Folder(Arc<dyn ObjectStore>),
-    Bucket { bucket: String, prefix: String },
+    /// A folder, or `serve` itself.
+    Whole(Arc<dyn ObjectStore>),
+    Bucket {
+        bucket: String,
+        prefix: String,
+    },
 }
 
 impl Stores {
-    pub(super) fn new(blob_base: &str, s3: AmazonS3Builder) -> Result<Self, LoadError> {
+    pub(super) fn new(
+        blob_base: &str,
+        token: &str,
+        s3: AmazonS3Builder,
+    ) -> Result<Self, LoadError> {
         let retry = RetryConfig {
             max_retries: RETRIES_MAX,
             retry_timeout: RETRY_TIMEOUT,
             ..RetryConfig::default()
         };
-        let base = base(blob_base)?;
+        let base = base(blob_base, token)?;
         Ok(Self {
             s3: s3.with_retry(retry),
             buckets: Mutex::default(),
@@ -68,7 +77,7 @@ impl Stores {
         expected_bytes: Option<u64>,
     ) -> Result<Bytes, LoadError> {
         match &self.base {
-            Base::Folder(store) => get(store.as_ref(), key, key, expected_bytes).await,
+            Base::Whole(store) => get(store.as_ref(), key, key, expected_bytes).await,
             Base::Bucket { bucket, prefix } => {
                 let store = self.bucket(bucket)?;
                 // Checked before the prefix is put in front, so that no key leads out of it.
@@ -98,7 +107,13 @@ impl Stores {
     }
 }
 
-fn base(blob_base: &str) -> Result<Base, LoadError> {
+fn base(blob_base: &str, token: &str) -> Result<Base, LoadError> {
+    if served::is_served(blob_base) {
+        let store = served::open(blob_base, token).map_err(|error| LoadError::Setup {
+            source: error.into(),
+        })?;
+        return Ok(Base::Whole(Arc::new(store)));
+    }
     if blob_base.starts_with("s3://") {
         let (bucket, prefix) = split_s3(blob_base)?;
         let prefix = prefix.trim_matches('/').to_owned();
@@ -119,7 +134,7 @@ fn base(blob_base: &str) -> Result<Base, LoadError> {
     let store = LocalFileSystem::new_with_prefix(path).map_err(|error| LoadError::Setup {
         source: error.into(),
     })?;
-    Ok(Base::Folder(Arc::new(store)))
+    Ok(Base::Whole(Arc::new(store)))
 }
 
 fn split_s3(address: &str) -> Result<(&str, &str), LoadError> {

@@ -1,11 +1,12 @@
 //! What a driver needs before its loop: the attempt's spec, the way to `serve`, the recipe of its workers, and a group for them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fettle_client::AttemptClient;
 use fettle_confine::{AttemptDir, AttemptGroup, Confinement, detect};
 use fettle_model::evidence::MemoryEnforcement;
-use fettle_model::{AttemptId, AttemptSpec};
+use fettle_model::{AttemptId, AttemptSpec, ExtractorSource};
+use fettle_plugin::environment::prepare_environment;
 
 use super::DriverArgs;
 use super::worker_process::Recipe;
@@ -25,6 +26,11 @@ pub(super) fn prepare(
         .map_or_else(std::env::current_exe, Ok::<PathBuf, std::io::Error>);
     let program =
         program.map_err(|error| format!("this program's own path is not known: {error}"))?;
+    if let ExtractorSource::Plugin(plugin) = &spec.extractor_source {
+        // Made at registration, where the plugin's folder is that one; on another machine now.
+        let made = prepare_environment(Path::new(&plugin.directory), &plugin.requirements);
+        made.map_err(|error| chain(&error))?;
+    }
     let recipe = Recipe::new(program, dir.clone(), &spec);
     Ok((spec, client, recipe))
 }

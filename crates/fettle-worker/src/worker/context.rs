@@ -60,12 +60,13 @@ impl Context {
         spec: Arc<AttemptSpec>,
         output: Arc<Output>,
     ) -> Result<Self, FilesError> {
-        let loader = BlobLoader::new(&spec.access, &spec.blob_base)?;
+        let token = attempt_files::token(dir)?;
+        let loader = BlobLoader::new(&spec.access, &spec.blob_base, &token)?;
         let memory_bytes = spec.resources.memory_bytes;
         Ok(Self {
             manifest: attempt_files::manifest(&spec, &loader).await?,
             client: attempt_files::client(dir, &spec)?,
-            artifacts: open_artifacts(&spec),
+            artifacts: open_artifacts(&spec, &token),
             composer: Composer::new(&spec),
             loader,
             output,
@@ -105,8 +106,8 @@ impl Context {
 }
 
 /// Without a store for artifacts rows that have some fail; the others need none.
-fn open_artifacts(spec: &AttemptSpec) -> Option<ArtifactStore> {
-    ArtifactStore::open(&spec.blob_base)
+fn open_artifacts(spec: &AttemptSpec, token: &str) -> Option<ArtifactStore> {
+    ArtifactStore::open(&spec.blob_base, token)
         .inspect_err(|error| tracing::warn!(%error, "artifacts cannot be stored"))
         .ok()
 }

@@ -32,7 +32,7 @@ fn fixture(private_hosts: &[String], s3_port: u16) -> Fixture {
         .with_allow_http(true)
         .with_skip_signature(true);
     let base = format!("file://{}", folder.path().join("store").display());
-    let loader = BlobLoader::with_s3(&access, &base, s3).unwrap();
+    let loader = BlobLoader::with_s3(&access, &base, "", s3).unwrap();
     Fixture { folder, loader }
 }
 
@@ -328,7 +328,7 @@ async fn s3_objects_are_read_from_the_operators_endpoint() {
         .with_endpoint(format!("http://127.0.0.1:{port}"))
         .with_allow_http(true)
         .with_skip_signature(true);
-    let store = BlobLoader::with_s3(&access, "s3://bucket/folder/", s3).unwrap();
+    let store = BlobLoader::with_s3(&access, "s3://bucket/folder/", "", s3).unwrap();
     let blob = BlobRef {
         address: "key.txt".to_owned(),
         expected_bytes: Some(7),
