@@ -22,7 +22,7 @@ ifneq ($(SYSROOT),)
 export PATH := $(SYSROOT)/bin:$(PATH)
 endif
 
-.PHONY: help demo test gauntlet lint build system format check-format clippy tidy deny rust-tests python-tests python-lint
+.PHONY: help demo test gauntlet lint build system format check-format clippy tidy deny rust-tests python-tests python-lint ray-gauntlet
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -76,6 +76,9 @@ rust-tests: build $(MODEL)/model.safetensors
 
 python-tests: build $(VENV)/ready $(RAY_VENV)/ready $(MODEL)/model.safetensors
 	FETTLE_BIN="$(abspath $(FETTLE))" $(VENV)/bin/pytest python/tests
+
+ray-gauntlet: build $(VENV)/ready $(RAY_VENV)/ready ## the faults of a Ray cluster that take minutes to show
+	FETTLE_RAY_GAUNTLET=1 FETTLE_BIN="$(abspath $(FETTLE))" $(VENV)/bin/pytest python/tests/test_ray_gauntlet.py
 
 python-lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check python

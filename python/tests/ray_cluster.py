@@ -33,12 +33,13 @@ DASHBOARD = "http://127.0.0.1:8265"
 HEAD = "127.0.0.2:6390"
 # A head takes seven seconds on an idle machine with two cores.
 START_SECONDS = 180.0
-# Nodes are found dead within seconds instead of a quarter of a minute.
-FAST_HEALTH_CHECKS = {
+# Nodes are found dead within seconds instead of a quarter of a minute, and may be slow to start on a busy machine.
+SETTINGS = {
+    "RAY_raylet_start_wait_time_s": "120",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "5",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "8",
 }
 
 
@@ -113,7 +114,7 @@ def processes(matches: Callable[[str], bool]) -> list[int]:
     return found
 
 
-def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60.0) -> T:
+def wait_for(what: str, look: Callable[[], T | None], seconds: float = 120.0) -> T:
     """What `look` gives as soon as it gives something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -134,7 +135,7 @@ class Cluster:
 
     def ray(self, *arguments: str, check: bool = True) -> None:
         path = f"{ray_binary().parent}:{os.environ['PATH']}"
-        environment = {**os.environ, **FAST_HEALTH_CHECKS, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+        environment = {**os.environ, **SETTINGS, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
         # As on other machines: nothing but Ray, and a way to `serve`.
         hide = f'mount -t tmpfs none {self.hidden} && exec "$@"'
         command = ["unshare", "--mount", "sh", "-c", hide, "sh", str(ray_binary()), *arguments]
