@@ -22,7 +22,7 @@ ifneq ($(SYSROOT),)
 export PATH := $(SYSROOT)/bin:$(PATH)
 endif
 
-.PHONY: help demo test gauntlet lint build system format check-format clippy tidy deny rust-tests python-tests python-lint ray-gauntlet
+.PHONY: help demo test gauntlet test-cgroup2 lint build system format check-format clippy tidy deny rust-tests python-tests python-lint ray-gauntlet
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -34,6 +34,9 @@ test: lint build $(MODEL)/model.safetensors rust-tests python-tests ## everythin
 
 gauntlet: build ## injects every fault for real and writes what was said of each to docs/gauntlet.md
 	FETTLE_GAUNTLET="$(CURDIR)/docs/gauntlet.md" cargo test --locked --workspace --test e2e gauntlet -- --ignored --nocapture
+
+test-cgroup2: build $(MODEL)/model.safetensors ## the memory faults under cgroup v2, in a small virtual machine
+	scripts/test-cgroup2 $(TARGET_DIR) $(MODEL)
 
 lint: check-format clippy tidy deny python-lint ## format, clippy, tidy, licences, python
 
