@@ -11,6 +11,7 @@ mod insight;
 mod list;
 mod logs;
 mod progress;
+mod retries;
 mod retry;
 mod submit;
 mod tiers;

@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::body::{Body, InPath, OptionalBody, Params};
 use crate::error::ApiError;
+use crate::healing;
 use crate::lookup::{SCAN_PAGE, all, bucket, check_name, only};
 use crate::namespaces::batch_count;
 use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
@@ -59,6 +60,7 @@ async fn create(
         description: body.description,
         bucket_schema: json!(body.bucket_schema),
         unique_key: body.unique_key.map(|key| json!(key)),
+        healing: body.healing.map(healing::policy).transpose()?,
         metadata: body.metadata.unwrap_or_default(),
         created_at: now,
         updated_at: now,
@@ -196,8 +198,13 @@ async fn patch(
     }
     record.description = body.description.or(record.description);
     record.metadata = body.metadata.unwrap_or(record.metadata);
+    record.healing = healing::change(record.healing, body.healing)?;
     record.updated_at = state.now();
     state.control().store().update(&record).await?;
+    state
+        .control()
+        .policies_changed(&record.namespace_id)
+        .await?;
     Ok(Json(view(&state, record).await?))
 }
 
@@ -306,6 +313,7 @@ async fn view(state: &ApiState, record: BucketRecord) -> Result<BucketResponse, 
         description: record.description,
         bucket_schema: record.bucket_schema,
         unique_key: record.unique_key,
+        healing: record.healing.as_ref().map(healing::view),
         metadata: record.metadata,
         object_count: objects,
         total_size_bytes: bytes,

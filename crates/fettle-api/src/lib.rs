@@ -12,6 +12,7 @@ mod collections;
 mod documents;
 mod error;
 mod extractors;
+mod healing;
 mod health;
 mod internal;
 mod layers;

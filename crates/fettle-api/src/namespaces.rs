@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::auth::{Caller, DEFAULT_NAMESPACE};
 use crate::body::{Body, InPath, OptionalBody, Params};
 use crate::error::ApiError;
+use crate::healing;
 use crate::lookup::{all, check_name, only};
 use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
 use crate::state::ApiState;
@@ -67,6 +68,7 @@ async fn create(
         namespace_name: body.namespace_name,
         description: body.description,
         owner: (!key.is_admin).then(|| key.key_id.clone()),
+        healing: body.healing.map(healing::policy).transpose()?,
         created_at: now,
         updated_at: now,
     };
@@ -184,8 +186,13 @@ async fn patch(
         record.namespace_name = name;
     }
     record.description = body.description.or(record.description);
+    record.healing = healing::change(record.healing, body.healing)?;
     record.updated_at = state.now();
     state.control().store().update(&record).await?;
+    state
+        .control()
+        .policies_changed(&record.namespace_id)
+        .await?;
     Ok(Json(view(&state, record).await?))
 }
 
@@ -264,6 +271,7 @@ async fn view(state: &ApiState, record: NamespaceRecord) -> Result<NamespaceMode
         object_count: Some(held.object_count),
         document_count: Some(held.document_count),
         document_count_complete: true,
+        healing: record.healing.as_ref().map(healing::view),
         created_at: record.created_at.into(),
         updated_at: record.updated_at.into(),
     })

@@ -37,6 +37,12 @@ impl Control {
         let Some(batch) = state else {
             return Ok(draft(id, self.clock().now()));
         };
+        self.facts_of(&batch).await
+    }
+
+    /// The same for a batch in this state.
+    pub(crate) async fn facts_of(&self, batch: &Batch) -> Result<BatchFacts, RequestError> {
+        let id = &batch.id;
         let evidence = self.store().evidence(id).await?.into_iter();
         let known = Known {
             evidence: evidence
@@ -59,7 +65,7 @@ impl Control {
             submitted_at: Some(batch.submitted_at),
             started_at: batch.started_at,
             ended_at: batch.ended_at,
-            cancel: cancel(&batch),
+            cancel: cancel(batch),
             tiers,
             last_good: Vec::new(),
             error_groups: errors.groups.into_iter().map(error_group).collect(),

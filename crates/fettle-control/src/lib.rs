@@ -3,6 +3,7 @@
 //! Owns the order of things: nothing is done that was not committed, and what was committed is done at least once.
 //! It must not know HTTP, SQL, or how a process is started; those stand behind the ports.
 
+mod advice;
 mod attempt_files;
 pub mod config;
 pub mod control;
@@ -12,6 +13,7 @@ mod facts;
 mod fence;
 mod last_good;
 mod orchestrator;
+mod policy;
 mod purge;
 mod reconcile;
 mod reports;

@@ -132,6 +132,7 @@ impl Orchestrator {
         let Effects {
             effects,
             timeline,
+            remedies,
             reopen_rows,
             skip_rows,
         } = decided;
@@ -139,6 +140,7 @@ impl Orchestrator {
             batch: batch.clone(),
             timeline,
             effects: effects.clone(),
+            remedies,
             reopen_rows,
             skip_rows,
             submission,

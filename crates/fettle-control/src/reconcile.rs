@@ -4,17 +4,18 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use fettle_core::admission::{Room, Verdict, Waiting, admit};
-use fettle_core::{Batch, Event, Job, JobState, Wait};
+use fettle_core::{Advice, Batch, Event, Job, JobState, Submission, Wait};
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, JobId, NamespaceId, RowCounts,
     StageTimings,
 };
 use fettle_ports::Observation;
 
-use crate::control::Shared;
+use crate::control::{Control, Shared};
+use crate::error::RequestError;
 use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
-use crate::{spec, summary};
+use crate::{policy, spec, summary};
 
 /// How often the backend is looked at: the death of a local driver is seen well within a second.
 const OBSERVE_EVERY: Duration = Duration::from_millis(200);
@@ -146,13 +147,16 @@ async fn admitted(shared: &Shared, namespace: &NamespaceId, job: &Job) -> Event 
     let source = spec::source(shared, namespace, &job.extractor).await;
     // An extractor that is gone is found again, with its error, when the attempt is started.
     let (plugin_archives, plugin_dependencies) = source.map(spec::shipped).unwrap_or_default();
-    Event::JobAdmitted {
-        job: job.id.clone(),
+    let submission = Submission {
         entrypoint: executor.entrypoint(&AttemptId::of(&job.id, number)),
         deployment_mode: executor.name().to_owned(),
         env_vars_keys: executor.env_vars_keys(),
         plugin_archives,
         plugin_dependencies,
+    };
+    Event::JobAdmitted {
+        job: job.id.clone(),
+        submission,
     }
 }
 
@@ -178,7 +182,7 @@ pub(crate) async fn observe_attempts(shared: Arc<Shared>) {
     }
 }
 
-async fn take(shared: &Shared, id: &AttemptId, live: &LiveAttempt, observation: Observation) {
+async fn take(shared: &Arc<Shared>, id: &AttemptId, live: &LiveAttempt, observation: Observation) {
     // An attempt that is just being started or stopped is looked at in the next round.
     let Ok(_settled) = live.fence.backend.try_lock() else {
         return;
@@ -211,7 +215,7 @@ async fn take(shared: &Shared, id: &AttemptId, live: &LiveAttempt, observation: 
 }
 
 async fn ended(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     id: &AttemptId,
     live: &LiveAttempt,
     exit: AttemptExit,
@@ -240,13 +244,35 @@ async fn ended(
     let Some(counts) = counts(shared, &fence.job_id).await else {
         return;
     };
+    let advice = match advice(shared, id, &fence.batch_id, &exit).await {
+        Ok(advice) => advice,
+        Err(error) => return tracing::warn!(attempt = %id, %error, "an end waits for its advice"),
+    };
     let event = Event::AttemptEnded {
         attempt: id.clone(),
         exit,
         counts,
         summary,
+        advice,
     };
     report(shared, id, fence, event).await;
+}
+
+/// What the diagnosis advises, under the policy that is in force now.
+async fn advice(
+    shared: &Arc<Shared>,
+    id: &AttemptId,
+    batch_id: &BatchId,
+    exit: &AttemptExit,
+) -> Result<Advice, RequestError> {
+    policy::put_in_force(shared, batch_id).await?;
+    let Some(batch) = shared.batch(batch_id) else {
+        return Ok(Advice::default());
+    };
+    let control = Control {
+        shared: shared.clone(),
+    };
+    control.advice(&batch, id, exit).await
 }
 
 async fn lost(shared: &Shared, id: &AttemptId, live: &LiveAttempt) {

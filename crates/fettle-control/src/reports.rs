@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+use fettle_core::healing::fails_too_much;
 use fettle_core::{Event, TimelineEntry, TimelineKind};
 use fettle_diagnose::fingerprint;
 use fettle_model::report::{
@@ -10,8 +11,8 @@ use fettle_model::report::{
     RowsReport,
 };
 use fettle_model::{
-    AttemptEvidence, AttemptId, AttemptSpec, AttemptStatus, CollectionId, KillOrder, RowOutcome,
-    WorkerDeath,
+    AttemptEvidence, AttemptId, AttemptSpec, AttemptStatus, CollectionId, KillOrder, RowCounts,
+    RowOutcome, WorkerDeath,
 };
 use fettle_ports::{Document, FailedRow, NamedVector, RowsCommit};
 
@@ -56,6 +57,8 @@ impl Control {
                 .await?;
         }
         let counts = self.store().record_rows(commit).await?;
+        self.stop_what_fails_too_much(&live.fence, counts.rows)
+            .await;
         Ok(RowsAck {
             finished_rows: counts.rows.total(),
         })
@@ -118,6 +121,28 @@ impl Control {
             .await?;
         self.shared.look.notify_one();
         Ok(())
+    }
+
+    /// Tells the core of failed rows where the policy bears no more of them.
+    async fn stop_what_fails_too_much(&self, fence: &Fence, counts: RowCounts) {
+        let Some(batch) = self.shared.batch(&fence.batch_id) else {
+            return;
+        };
+        let rows = batch
+            .job(&fence.job_id)
+            .and_then(|(_, job)| job.manifest.as_ref())
+            .map_or(0, |manifest| manifest.rows);
+        if !fails_too_much(&batch.healing, rows, &counts) {
+            return;
+        }
+        let event = Event::RowsCounted {
+            job: fence.job_id.clone(),
+            counts,
+        };
+        // A refusal means that it is being stopped already; a store error will meet the next report.
+        if let Err(error) = tell(&self.shared, &fence.batch_id, event).await {
+            tracing::debug!(job = %fence.job_id, %error, "a count of failed rows was not taken");
+        }
     }
 
     fn counted(&self, attempt: &AttemptId) -> Result<LiveAttempt, ReportError> {

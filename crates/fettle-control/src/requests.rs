@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use fettle_core::plan::{PlannedCollection, plan_tiers};
 use fettle_core::{Batch, BatchPlan, Event, Overrides, PlanError, Scope};
 use fettle_model::{
-    BatchId, BatchStatus, BucketId, CollectionId, JobId, NamespaceId, Resources, TaskId,
+    BatchId, BatchStatus, BucketId, CollectionId, HealingPolicy, JobId, NamespaceId, Resources,
+    TaskId,
 };
 use fettle_ports::{
     BatchRecord, CollectionRecord, CollectionSource, Page, StoreExt, Submission, TaskRecord,
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::control::Control;
 use crate::error::RequestError;
 use crate::orchestrator::{Message, send, tell};
-use crate::spec;
+use crate::{policy, spec};
 
 /// Collections are read this many at a time.
 const COLLECTIONS_PAGE: u64 = 500;
@@ -85,7 +86,8 @@ impl Control {
                 &record.collection_ids,
             )
             .await?;
-        let plan = self.plan(&record, &collections, &options.overrides)?;
+        let mut plan = self.plan(&record, &collections, &options.overrides)?;
+        plan.healing = policy::of(&self.shared, &record).await?;
         let fed: Vec<CollectionId> = collections.keys().cloned().collect();
         self.must_not_overlap(&record, &fed, options).await?;
         self.ensure_spaces(&plan, &collections).await?;
@@ -154,6 +156,7 @@ impl Control {
         overrides: Overrides,
     ) -> Result<Batch, RequestError> {
         self.own(namespace, id).await?;
+        policy::put_in_force(&self.shared, id).await?;
         let event = Event::RetryRequested {
             tier_num,
             overrides,
@@ -266,6 +269,7 @@ impl Control {
             namespace_id: record.namespace_id.clone(),
             bucket_id: record.bucket_id.clone(),
             tiers,
+            healing: HealingPolicy::default(),
         })
     }
 

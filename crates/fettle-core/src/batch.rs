@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use fettle_model::{
     AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus, BucketId, CollectionId,
-    ExtractorRef, JobId, ManifestRef, NamespaceId, Resources, RowCounts, SubmissionParams,
-    UnixMillis, WorkStatus,
+    ExtractorRef, HealingPolicy, JobId, ManifestRef, NamespaceId, Resources, RowCounts,
+    SubmissionParams, UnixMillis, WorkStatus,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::healing::{Budgets, KeptWork, Remedy, Stop};
 
 /// A submitted batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,9 @@ pub struct Batch {
     pub ended_at: Option<UnixMillis>,
     /// The request that cancelled it.
     pub cancel: Option<Cancel>,
+    /// What may be done by itself when its work fails.
+    #[serde(default)]
+    pub healing: HealingPolicy,
     /// Counts the steps that were committed; guards against two writers.
     pub version: u64,
 }
@@ -100,6 +105,12 @@ pub struct Job {
     pub attempts: Vec<Attempt>,
     /// What was spent per cause since the last request of a user.
     pub budgets: Budgets,
+    /// The last remedy, until it is known what became of it.
+    #[serde(default)]
+    pub remedy: Option<Remedy>,
+    /// Remedies so far; numbers the next.
+    #[serde(default)]
+    pub remedies: u32,
     /// The request that cancelled it.
     pub cancel: Option<Cancel>,
     /// When it was begun.
@@ -183,19 +194,6 @@ pub enum Wait {
     },
 }
 
-/// What a job has spent, per cause, since the last request of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Budgets {
-    /// Retries after the driver vanished or the backend lost the attempt.
-    pub infrastructure: u32,
-    /// Retries after the driver itself failed.
-    pub driver: u32,
-    /// Retries after the backend could not start the attempt.
-    pub start: u32,
-    /// Retries after the manifest could not be written.
-    pub manifest: u32,
-}
-
 /// One execution of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -217,6 +215,15 @@ pub struct Attempt {
     pub ended_at: Option<UnixMillis>,
     /// How it ended.
     pub exit: Option<AttemptExit>,
+    /// Why the orchestrator had it stopped, when no user did.
+    #[serde(default)]
+    pub stop: Option<Stop>,
+    /// Rows that had an outcome when it was planned: work that it did not do again.
+    #[serde(default)]
+    pub rows_before: u64,
+    /// Rows that it gave an outcome, counted at its end.
+    #[serde(default)]
+    pub rows_done: u64,
 }
 
 impl Batch {
@@ -302,5 +309,29 @@ impl Job {
         self.manifest
             .as_ref()
             .map_or(0, |m| m.rows.saturating_sub(self.counts.total()))
+    }
+
+    /// What the last attempt did not have to do again.
+    #[must_use]
+    pub fn kept_work(&self) -> KeptWork {
+        let Some((last, earlier)) = self.attempts.split_last() else {
+            return KeptWork::default();
+        };
+        let done: u64 = earlier.iter().map(|attempt| attempt.rows_done).sum();
+        let busy_ms: u64 = earlier.iter().map(Attempt::busy_ms).sum();
+        let rows = last.rows_before;
+        let share = |rows: u64| u128::from(busy_ms) * u128::from(rows) / u128::from(done.max(1));
+        KeptWork {
+            rows,
+            saved_ms: u64::try_from(share(rows.min(done))).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Attempt {
+    /// How long it worked, in milliseconds; none while it has not ended.
+    fn busy_ms(&self) -> u64 {
+        let span = self.started_at.zip(self.ended_at);
+        span.map_or(0, |(from, to)| to.since(from))
     }
 }

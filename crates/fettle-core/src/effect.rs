@@ -3,6 +3,7 @@
 use fettle_model::{AttemptId, DocumentErrorClass, JobId, RowNumber};
 use serde::{Deserialize, Serialize};
 
+use crate::healing::Remedy;
 use crate::timeline::TimelineEntry;
 
 /// One thing to do. It carries the job or attempt that it is for, so that a late repetition can be refused.
@@ -39,6 +40,8 @@ pub struct Effects {
     pub effects: Vec<Effect>,
     /// To be written to the timeline with the commit.
     pub timeline: Vec<TimelineEntry>,
+    /// Remedies that were applied, or whose outcome is known now; to be kept with the commit.
+    pub remedies: Vec<Remedy>,
     /// Rows that lose their outcome with the commit.
     pub reopen_rows: Vec<ReopenRows>,
     /// Rows that get the outcome "skipped" with the commit.

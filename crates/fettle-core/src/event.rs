@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use fettle_model::{
-    AttemptExit, AttemptId, CollectionId, JobId, ManifestRef, Resources, RowCounts, RowNumber,
-    UnixMillis,
+    AppliedBy, AttemptExit, AttemptId, Cause, CollectionId, HealingPolicy, JobId, ManifestRef,
+    Resources, RowCounts, RowNumber, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::batch::DedupTally;
 use crate::effect::FailedRows;
+use crate::healing::Advice;
 
 /// One thing that happened. `BatchPlan::submit` makes the batch; everything after it is an event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,16 +36,8 @@ pub enum Event {
     JobAdmitted {
         /// The job.
         job: JobId,
-        /// What the attempt will be submitted with, as the control room knows it.
-        entrypoint: String,
-        /// `local` or `ray`.
-        deployment_mode: String,
-        /// Names of environment variables.
-        env_vars_keys: Vec<String>,
-        /// Plugin archives.
-        plugin_archives: Vec<String>,
-        /// Plugin requirements.
-        plugin_dependencies: Vec<String>,
+        /// What the attempt will be submitted with.
+        submission: Submission,
     },
     /// The job asks for more than the backend could ever give.
     JobRefused {
@@ -82,12 +75,37 @@ pub enum Event {
         counts: RowCounts,
         /// One sentence about it, for the timeline.
         summary: String,
+        /// What the diagnosis advises.
+        advice: Advice,
     },
     /// The backend knows nothing of the attempt.
     AttemptLost {
         /// The attempt.
         attempt: AttemptId,
         /// Outcomes of the job's rows.
+        counts: RowCounts,
+    },
+    /// What may be done by itself has changed.
+    PolicySet {
+        /// It.
+        policy: HealingPolicy,
+    },
+    /// A live attempt is to end, and its unfinished rows are to be tried again.
+    RestartRequested {
+        /// The attempt; a superseded one is refused.
+        attempt: AttemptId,
+        /// What is wrong with it.
+        cause: Cause,
+        /// Who wants it; a user is not bound by the policy's mode.
+        by: AppliedBy,
+        /// In one sentence.
+        reason: String,
+    },
+    /// Rows of a job were counted while it runs, and more of them may have failed than the policy allows.
+    RowsCounted {
+        /// The job.
+        job: JobId,
+        /// Outcomes of its rows.
         counts: RowCounts,
     },
     /// A back-off is over.
@@ -152,6 +170,21 @@ pub struct SkippedRows {
     pub rows: Vec<RowNumber>,
     /// What was looked at, by collection; empty where nobody asked to look.
     pub tally: BTreeMap<CollectionId, DedupTally>,
+}
+
+/// What the control room knows of a submission and the core keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Submission {
+    /// The command line that runs the attempt.
+    pub entrypoint: String,
+    /// `local` or `ray`.
+    pub deployment_mode: String,
+    /// Names of environment variables.
+    pub env_vars_keys: Vec<String>,
+    /// Plugin archives.
+    pub plugin_archives: Vec<String>,
+    /// Plugin requirements.
+    pub plugin_dependencies: Vec<String>,
 }
 
 /// How much of a batch a request is about.

@@ -1,11 +1,9 @@
 //! The laws that hold after every event, as checks. The simulation and the control room's tests call them.
 
-use fettle_model::WorkStatus;
+use fettle_model::healing::BUDGET_MAX;
+use fettle_model::{Cause, WorkStatus};
 
 use crate::batch::{Batch, Job, JobState, Tier};
-use crate::step::{
-    DRIVER_RETRIES_MAX, INFRASTRUCTURE_RETRIES_MAX, MANIFEST_RETRIES_MAX, START_RETRIES_MAX,
-};
 
 /// Every law that the batch breaks, in words; empty when it breaks none.
 #[must_use]
@@ -99,12 +97,21 @@ fn job_laws(job: &Job, broken: &mut Vec<String>) {
     {
         broken.push(format!("job {} has more outcomes than rows", job.id));
     }
-    let spent = &job.budgets;
-    let within = spent.infrastructure <= INFRASTRUCTURE_RETRIES_MAX
-        && spent.driver <= DRIVER_RETRIES_MAX
-        && spent.start <= START_RETRIES_MAX
-        && spent.manifest <= MANIFEST_RETRIES_MAX;
-    if !within {
-        broken.push(format!("job {} overspent: {spent:?}", job.id));
+    for cause in Cause::ALL {
+        let spent = job.budgets.spent(*cause);
+        if spent > BUDGET_MAX {
+            broken.push(format!(
+                "job {} overspent: {spent} for {}",
+                job.id,
+                cause.as_str()
+            ));
+        }
+    }
+    let waits_or_runs = matches!(
+        job.state,
+        JobState::Waiting(_) | JobState::Preparing | JobState::Active
+    );
+    if job.remedy.is_some() && !waits_or_runs {
+        broken.push(format!("job {} is over and has an open remedy", job.id));
     }
 }

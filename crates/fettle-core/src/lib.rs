@@ -7,16 +7,16 @@ pub mod admission;
 pub mod batch;
 pub mod effect;
 pub mod event;
+pub mod healing;
 pub mod laws;
 pub mod plan;
 pub mod step;
 pub mod timeline;
 
-pub use batch::{
-    Attempt, Batch, Budgets, Cancel, DedupTally, Job, JobState, Tier, TierSource, Wait,
-};
+pub use batch::{Attempt, Batch, Cancel, DedupTally, Job, JobState, Tier, TierSource, Wait};
 pub use effect::{Effect, Effects, FailedRows, ReopenRows, SkipRows, WhichRows};
-pub use event::{Event, Overrides, PreparedRows, Scope, SkippedRows};
+pub use event::{Event, Overrides, PreparedRows, Scope, SkippedRows, Submission};
+pub use healing::{Advice, Budgets, KeptWork, Remedy, Stop};
 pub use plan::{BatchPlan, JobPlan, PlanError, TierPlan};
 pub use step::{Refusal, step};
 pub use timeline::{TimelineEntry, TimelineKind};

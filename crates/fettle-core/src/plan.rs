@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fettle_model::{
-    BatchId, BatchStatus, BucketId, CollectionId, ExtractorRef, JobId, NamespaceId, Resources,
-    RowCounts, UnixMillis, WorkStatus,
+    BatchId, BatchStatus, BucketId, CollectionId, ExtractorRef, HealingPolicy, JobId, NamespaceId,
+    Resources, RowCounts, UnixMillis, WorkStatus,
 };
 
-use crate::batch::{Batch, Budgets, Job, JobState, Tier, TierSource};
+use crate::batch::{Batch, Job, JobState, Tier, TierSource};
 use crate::effect::Effects;
+use crate::healing::Budgets;
 use crate::step::{Context, begin_tier};
 use crate::timeline::TimelineKind;
 
@@ -26,6 +27,8 @@ pub struct BatchPlan {
     pub bucket_id: BucketId,
     /// Its tiers, in order.
     pub tiers: Vec<TierPlan>,
+    /// What may be done by itself when its work fails.
+    pub healing: HealingPolicy,
 }
 
 /// What a tier will do.
@@ -196,6 +199,7 @@ impl BatchPlan {
             started_at: None,
             ended_at: None,
             cancel: None,
+            healing: self.healing,
             version: 0,
         };
         let mut context = Context::new(now);
@@ -223,6 +227,8 @@ impl JobPlan {
             counts: RowCounts::default(),
             attempts: Vec::new(),
             budgets: Budgets::default(),
+            remedy: None,
+            remedies: 0,
             cancel: None,
             started_at: None,
             ended_at: None,

@@ -8,17 +8,17 @@ mod manifest;
 mod resubmit;
 mod retry;
 mod settle;
+mod stop;
+mod verdict;
 
 use fettle_model::{AttemptId, JobId, UnixMillis};
 
 use crate::batch::{Batch, Job, JobState, Wait};
 use crate::effect::{Effect, Effects, ReopenRows, SkipRows, WhichRows};
 use crate::event::Event;
+use crate::healing::Remedy;
 use crate::timeline::{TimelineEntry, TimelineKind};
 
-pub use attempt::{
-    DRIVER_RETRIES_MAX, INFRASTRUCTURE_RETRIES_MAX, MANIFEST_RETRIES_MAX, START_RETRIES_MAX,
-};
 pub(crate) use settle::begin_tier;
 
 /// Why an event changes nothing.
@@ -60,21 +60,7 @@ pub fn step(batch: &mut Batch, now: UnixMillis, event: Event) -> Result<Effects,
             message,
             retryable,
         } => manifest::failed(batch, &job, message, retryable, &mut context),
-        Event::JobAdmitted {
-            job,
-            entrypoint,
-            deployment_mode,
-            env_vars_keys,
-            plugin_archives,
-            plugin_dependencies,
-        } => {
-            let submission = attempt::Submission {
-                entrypoint,
-                deployment_mode,
-                env_vars_keys,
-                plugin_archives,
-                plugin_dependencies,
-            };
+        Event::JobAdmitted { job, submission } => {
             attempt::admitted(batch, &job, submission, &mut context)
         }
         Event::JobRefused { job, message } => {
@@ -92,10 +78,27 @@ pub fn step(batch: &mut Batch, now: UnixMillis, event: Event) -> Result<Effects,
             exit,
             counts,
             summary,
-        } => attempt::ended(batch, &attempt, exit, counts, summary, &mut context),
+            advice,
+        } => {
+            let ended = attempt::Ended {
+                exit,
+                counts,
+                summary,
+                advice,
+            };
+            attempt::ended(batch, &attempt, ended, &mut context)
+        }
         Event::AttemptLost { attempt, counts } => {
             attempt::lost(batch, &attempt, counts, &mut context)
         }
+        Event::PolicySet { policy } => stop::policy_set(batch, policy, &mut context),
+        Event::RestartRequested {
+            attempt,
+            cause,
+            by,
+            reason,
+        } => stop::restart_requested(batch, &attempt, (cause, by), reason, &mut context),
+        Event::RowsCounted { job, counts } => stop::rows_counted(batch, &job, counts, &mut context),
         Event::BackoffElapsed { job } => attempt::backoff_elapsed(batch, &job, &mut context),
         Event::CancelRequested { scope, reason } => {
             cancel::requested(batch, &scope, reason, &mut context)
@@ -136,6 +139,18 @@ impl Context {
 
     pub(crate) fn finish(self) -> Effects {
         self.effects
+    }
+
+    /// A remedy was applied, or it is known what became of it.
+    pub(crate) fn remedy(&mut self, remedy: Remedy, message: String) {
+        self.entry(
+            TimelineKind::Remedy,
+            message,
+            Some(remedy.tier_num),
+            Some(remedy.job_id.clone()),
+            remedy.after.clone(),
+        );
+        self.effects.remedies.push(remedy);
     }
 
     pub(crate) fn act(&mut self, effect: Effect) {

@@ -48,6 +48,8 @@ pub enum TimelineKind {
     WorkerDied,
     /// A worker or a driver was found stuck; the entry says what is done about it.
     FoundStuck,
+    /// A remedy was applied, or it is known what became of it.
+    Remedy,
     /// A user asked for something.
     Requested,
     /// Something to know that changed nothing.

@@ -7,13 +7,14 @@
 
 use fettle_core::plan::{PlannedCollection, levels};
 use fettle_core::{
-    Batch, BatchPlan, DedupTally, Effect, Effects, Event, FailedRows, JobPlan, JobState, Overrides,
-    PlanError, PreparedRows, Refusal, ReopenRows, Scope, SkipRows, SkippedRows, TierPlan,
-    TierSource, Wait, WhichRows, laws, step,
+    Advice, Batch, BatchPlan, DedupTally, Effect, Effects, Event, FailedRows, JobPlan, JobState,
+    Overrides, PlanError, PreparedRows, Refusal, Remedy, ReopenRows, Scope, SkipRows, SkippedRows,
+    Submission, TierPlan, TierSource, Wait, WhichRows, laws, step,
 };
 use fettle_model::{
-    AttemptExit, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, DocumentErrorClass,
-    ExtractorRef, JobId, ManifestRef, NamespaceId, Resources, RowCounts, UnixMillis, WorkStatus,
+    AppliedBy, AttemptExit, AttemptId, BatchId, BatchStatus, BucketId, Cause, CollectionId,
+    DocumentErrorClass, ExtractorRef, HealingMode, HealingPolicy, JobId, ManifestRef, NamespaceId,
+    RemedyOutcome, RemedyTaken, Resources, RowCounts, UnixMillis, WorkStatus,
 };
 use serde_json::Map;
 
@@ -60,6 +61,7 @@ fn batch(tiers: u8) -> Batch {
         namespace_id: NamespaceId::from_entropy([0; 15]),
         bucket_id: BucketId::from_entropy([0; 15]),
         tiers: (0..tiers).map(tier).collect(),
+        healing: HealingPolicy::default(),
     };
     let (batch, effects) = plan.submit(NOW);
     assert_eq!(
@@ -129,11 +131,7 @@ fn prepared(generation: u32, n: u8, rows: u64, skipped: SkippedRows) -> Event {
 fn admitted(n: u8) -> Event {
     Event::JobAdmitted {
         job: job_id(n),
-        entrypoint: "fettle job".into(),
-        deployment_mode: "local".into(),
-        env_vars_keys: Vec::new(),
-        plugin_archives: Vec::new(),
-        plugin_dependencies: Vec::new(),
+        submission: Submission::default(),
     }
 }
 
@@ -149,6 +147,7 @@ fn ended(n: u8, number: u32, exit: AttemptExit, processed: u64, failed: u64) -> 
         exit,
         counts,
         summary: "as told".into(),
+        advice: Advice::default(),
     }
 }
 
@@ -651,4 +650,198 @@ fn a_circle_and_an_empty_plan_are_refused() {
         "{circle}"
     );
     assert_eq!(levels(&[]).unwrap_err(), PlanError::NoCollections);
+}
+
+/// A batch like `running(1)` whose policy is this one.
+fn running_with(healing: HealingPolicy) -> Batch {
+    let mut batch = running(1);
+    if batch.healing != healing {
+        take(&mut batch, Event::PolicySet { policy: healing });
+    }
+    batch
+}
+
+fn auto() -> HealingPolicy {
+    HealingPolicy {
+        mode: HealingMode::Auto,
+        ..HealingPolicy::default()
+    }
+}
+
+fn out_of_memory(number: u32, advised: Option<u64>) -> Event {
+    let mut event = ended(0, number, AttemptExit::OutOfMemory, 0, 0);
+    if let Event::AttemptEnded { advice, .. } = &mut event {
+        advice.overrides.memory_bytes = advised;
+    }
+    event
+}
+
+/// Takes the event, and tells what it says of remedies: what was done, and what became of it.
+#[track_caller]
+fn remedies(batch: &mut Batch, event: Event) -> Vec<(RemedyTaken, Option<RemedyOutcome>)> {
+    let effects = step(batch, NOW, event).unwrap();
+    assert_eq!(laws::broken(batch), Vec::<String>::new());
+    let told = |remedy: &Remedy| (remedy.taken, remedy.outcome);
+    effects.remedies.iter().map(told).collect()
+}
+
+fn next_attempt(batch: &mut Batch) {
+    take(batch, Event::BackoffElapsed { job: job_id(0) });
+    take(batch, admitted(0));
+}
+
+fn raise(from: u64, to: u64) -> RemedyTaken {
+    RemedyTaken::RaiseMemory {
+        from_bytes: from * MIB,
+        to_bytes: to * MIB,
+    }
+}
+
+#[test]
+fn with_auto_memory_is_raised_as_advised_and_it_is_known_that_it_worked() {
+    let mut batch = running_with(auto());
+    let applied = remedies(&mut batch, out_of_memory(1, Some(192 * MIB)));
+    assert_eq!(applied, vec![(raise(96, 192), None)]);
+    assert_eq!(batch.status, BatchStatus::Processing);
+    next_attempt(&mut batch);
+    let (_, job) = batch.job(&job_id(0)).unwrap();
+    assert_eq!(job.attempts[1].params.resources.memory_bytes, 192 * MIB);
+    assert_eq!(job.attempts[1].cause, "workers ran out of memory");
+    let settled = remedies(&mut batch, ended(0, 2, AttemptExit::Finished, ROWS, 0));
+    assert_eq!(settled, vec![(raise(96, 192), Some(RemedyOutcome::Worked))]);
+    assert_eq!(batch.status, BatchStatus::Completed);
+}
+
+#[test]
+fn memory_is_raised_within_cap_growth_and_budget_and_then_no_more() {
+    let mut batch = running_with(HealingPolicy {
+        memory_bytes_max: Some(500 * MIB),
+        memory_growth_max: Some(3.0),
+        ..auto()
+    });
+    let grown = remedies(&mut batch, out_of_memory(1, Some(4_000 * MIB)));
+    assert_eq!(grown, vec![(raise(96, 288), None)]);
+    next_attempt(&mut batch);
+    let capped = remedies(&mut batch, out_of_memory(2, Some(4_000 * MIB)));
+    let failed = (raise(96, 288), Some(RemedyOutcome::Failed));
+    assert_eq!(capped, vec![failed, (raise(288, 500), None)]);
+    next_attempt(&mut batch);
+    take(&mut batch, out_of_memory(3, Some(4_000 * MIB)));
+    assert_eq!(batch.status, BatchStatus::Failed);
+    let reason = batch.job(&job_id(0)).unwrap().1.reason().unwrap();
+    assert!(reason.contains("no higher limit"), "{reason}");
+}
+
+#[test]
+fn a_policy_that_is_off_lets_the_first_end_stand() {
+    let mut batch = running_with(HealingPolicy {
+        mode: HealingMode::Off,
+        ..HealingPolicy::default()
+    });
+    take(&mut batch, ended(0, 1, AttemptExit::DriverDied, 1, 0));
+    assert_eq!(batch.status, BatchStatus::Failed);
+}
+
+#[test]
+fn a_restart_ends_the_attempt_once_and_its_unfinished_rows_follow() {
+    let mut batch = running_with(auto());
+    let restart = |number| Event::RestartRequested {
+        attempt: AttemptId::of(&job_id(0), number),
+        cause: Cause::Stuck,
+        by: AppliedBy::Policy,
+        reason: "no row for an hour".into(),
+    };
+    let effects = take(&mut batch, restart(1));
+    let attempt = AttemptId::of(&job_id(0), 1);
+    assert_eq!(effects.effects, vec![Effect::StopAttempt { attempt }]);
+    let before = batch.clone();
+    let again = step(&mut batch, NOW, restart(1)).unwrap_err();
+    assert!(matches!(again, Refusal::Stale { .. }), "{again}");
+    assert_eq!(batch, before, "asking twice changes nothing");
+
+    let applied = remedies(&mut batch, ended(0, 1, AttemptExit::Cancelled, 4, 0));
+    assert_eq!(applied, vec![(RemedyTaken::Restart, None)]);
+    next_attempt(&mut batch);
+    let superseded = step(&mut batch, NOW, restart(1)).unwrap_err();
+    assert!(matches!(superseded, Refusal::Stale { .. }), "{superseded}");
+    let (_, job) = batch.job(&job_id(0)).unwrap();
+    assert_eq!(job.budgets.spent(Cause::Stuck), 1);
+    assert_eq!(job.budgets.spent(Cause::Preempted), 0, "its own budget");
+    assert_eq!(job.kept_work().rows, 4);
+}
+
+#[test]
+fn a_restart_without_a_budget_is_refused_unless_a_user_asks() {
+    let restart = |by| Event::RestartRequested {
+        attempt: AttemptId::of(&job_id(0), 1),
+        cause: Cause::Stuck,
+        by,
+        reason: "it hangs".into(),
+    };
+    let mut batch = running(1);
+    let refused = step(&mut batch, NOW, restart(AppliedBy::Policy)).unwrap_err();
+    assert!(refused.to_string().contains("0 of 0 restarts"), "{refused}");
+    take(&mut batch, restart(AppliedBy::User));
+    take(&mut batch, ended(0, 1, AttemptExit::Cancelled, 0, 0));
+    assert_eq!(batch.status, BatchStatus::Processing);
+}
+
+#[test]
+fn too_many_failed_rows_stop_the_batch_and_keep_what_is_done() {
+    let mut batch = running_with(HealingPolicy {
+        failed_percent_max: Some(20.0),
+        ..HealingPolicy::default()
+    });
+    let counted = |failed| Event::RowsCounted {
+        job: job_id(0),
+        counts: RowCounts {
+            processed: 4,
+            failed,
+            skipped: 0,
+        },
+    };
+    assert!(step(&mut batch, NOW, counted(2)).is_err());
+    let effects = take(&mut batch, counted(3));
+    let attempt = AttemptId::of(&job_id(0), 1);
+    assert_eq!(effects.effects, vec![Effect::StopAttempt { attempt }]);
+    take(&mut batch, ended(0, 1, AttemptExit::Cancelled, 4, 3));
+    assert_eq!(batch.status, BatchStatus::Failed);
+    let (_, job) = batch.job(&job_id(0)).unwrap();
+    assert_eq!(job.counts.processed, 4);
+    assert!(job.reason().unwrap().contains("3 of 10 row(s) failed"));
+}
+
+#[test]
+fn a_cancel_outranks_a_restart() {
+    let mut batch = running_with(auto());
+    take(
+        &mut batch,
+        Event::RestartRequested {
+            attempt: AttemptId::of(&job_id(0), 1),
+            cause: Cause::Stuck,
+            by: AppliedBy::Policy,
+            reason: "it hangs".into(),
+        },
+    );
+    take(
+        &mut batch,
+        Event::CancelRequested {
+            scope: Scope::Batch,
+            reason: None,
+        },
+    );
+    take(&mut batch, ended(0, 1, AttemptExit::Cancelled, 4, 0));
+    assert_eq!(batch.status, BatchStatus::Canceled);
+}
+
+#[test]
+fn kept_work_counts_rows_and_the_time_they_took() {
+    let mut batch = running(1);
+    let attempt = AttemptId::of(&job_id(0), 1);
+    take(&mut batch, Event::AttemptReported { attempt });
+    let died = ended(0, 1, AttemptExit::DriverDied, 8, 0);
+    let _ = step(&mut batch, NOW.plus_ms(4_000), died).unwrap();
+    next_attempt(&mut batch);
+    let kept = batch.job(&job_id(0)).unwrap().1.kept_work();
+    assert_eq!((kept.rows, kept.saved_ms), (8, 4_000));
 }

@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod extractor;
 pub mod failure;
 pub mod filter;
+pub mod healing;
 pub mod history;
 pub mod id;
 pub mod lexical;
@@ -27,6 +28,7 @@ pub use extractor::{ExtractorRef, ExtractorSource};
 pub use failure::{
     DocumentErrorClass, ErrorCategory, FailureCategory, InfraEvent, InfraEventType, RowError,
 };
+pub use healing::{AppliedBy, Cause, HealingMode, HealingPolicy, RemedyOutcome, RemedyTaken};
 pub use history::{AttemptProfile, HistoryCell, HistoryKey, TierKind};
 pub use id::{
     ApiKeyId, AttemptId, BatchGroupId, BatchId, BlobId, BucketId, CollectionId, DeliveryId,

@@ -39,7 +39,7 @@ pub use row_errors::{
 };
 pub use store::{
     BatchCommit, BatchFilter, EffectId, JobCounts, Page, PendingEffect, RowsCommit, Store,
-    StoreError, StoreExt, Submission,
+    StoreError, StoreExt, Submission, TrackRecord,
 };
 pub use upload::{StoredFile, UploadRecord, UploadStatus};
 pub use webhook::{Secret, WebhookChannel, WebhookRecord};

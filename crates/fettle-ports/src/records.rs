@@ -3,8 +3,8 @@
 use fettle_model::attempt::FieldCopy;
 use fettle_model::extractor::PluginSource;
 use fettle_model::{
-    ApiKeyId, BatchGroupId, BatchId, BlobId, BucketId, CollectionId, ExtractorRef, NamespaceId,
-    ObjectId, PluginId, TaskId, UnixMillis,
+    ApiKeyId, BatchGroupId, BatchId, BlobId, BucketId, CollectionId, ExtractorRef, HealingPolicy,
+    NamespaceId, ObjectId, PluginId, TaskId, UnixMillis,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,9 @@ pub struct NamespaceRecord {
     pub description: Option<String>,
     /// Key that owns it; other keys do not see it. `None`: the admin key's.
     pub owner: Option<ApiKeyId>,
+    /// What may be done by itself when work of its buckets and batches fails, unless they say otherwise.
+    #[serde(default)]
+    pub healing: Option<HealingPolicy>,
     /// When it was made.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -112,6 +115,9 @@ pub struct BucketRecord {
     pub bucket_schema: Value,
     /// Fields that must be unique together.
     pub unique_key: Option<Value>,
+    /// What may be done by itself when work of its batches fails, unless they say otherwise.
+    #[serde(default)]
+    pub healing: Option<HealingPolicy>,
     /// The user's own notes.
     #[serde(default)]
     pub metadata: Map<String, Value>,
@@ -351,6 +357,9 @@ pub struct BatchRecord {
     /// Overrides of resources per tier, as submitted.
     #[serde(default)]
     pub resource_overrides: Map<String, Value>,
+    /// What may be done by itself when its work fails.
+    #[serde(default)]
+    pub healing: Option<HealingPolicy>,
     /// How many objects it has.
     pub object_count: u64,
     /// The bulk submission that made it.

@@ -1,7 +1,7 @@
 //! Durable state.
 
 use async_trait::async_trait;
-use fettle_core::{Batch, Effect, FailedRows, ReopenRows, SkipRows, TimelineEntry};
+use fettle_core::{Batch, Effect, FailedRows, Remedy, ReopenRows, SkipRows, TimelineEntry};
 use fettle_model::{
     AttemptEvidence, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, JobId, NamespaceId,
     ObjectId, RowCounts, RowNumber, RowOutcome, StageTimings,
@@ -97,6 +97,8 @@ pub struct BatchCommit {
     pub timeline: Vec<TimelineEntry>,
     /// What is to be done.
     pub effects: Vec<Effect>,
+    /// Remedies that were applied, or whose outcome is known now.
+    pub remedies: Vec<Remedy>,
     /// Rows that are given back to be done again.
     pub reopen_rows: Vec<ReopenRows>,
     /// Rows that are skipped.
@@ -129,6 +131,19 @@ pub struct RowsCommit {
     pub outcomes: Vec<(RowNumber, RowOutcome, u32)>,
     /// Errors of the failed rows.
     pub errors: Vec<FailedRow>,
+}
+
+/// How often a remedy has worked against a cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackRecord {
+    /// `Cause::as_str`.
+    pub cause: String,
+    /// `RemedyTaken::as_str`.
+    pub remedy: String,
+    /// The next attempt did what the last one could not.
+    pub worked: u64,
+    /// The next attempt ended by the same cause.
+    pub failed: u64,
 }
 
 /// Row counts of a job, with documents.
@@ -307,6 +322,11 @@ pub trait Store: EventLog + RequestLog + Send + Sync {
         batch: &BatchId,
         entries: Vec<TimelineEntry>,
     ) -> Result<(), StoreError>;
+
+    /// A batch's remedies, oldest first.
+    async fn remedies(&self, batch: &BatchId) -> Result<Vec<Remedy>, StoreError>;
+    /// How often each remedy of a tenant has worked, by cause; of deleted batches, too.
+    async fn track_record(&self, namespace: &NamespaceId) -> Result<Vec<TrackRecord>, StoreError>;
 
     // Rows, evidence, progress.
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use fettle_core::{Event, FailedRows, JobState, Overrides, Scope, Wait};
-use fettle_model::{AttemptExit, AttemptId, BatchStatus, JobId, UnixMillis};
+use fettle_core::{Advice, Event, FailedRows, JobState, Overrides, Scope, Submission, Wait};
+use fettle_model::{AppliedBy, AttemptExit, AttemptId, BatchStatus, Cause, JobId, UnixMillis};
 
 use crate::random::Random;
 use crate::world::{Process, World};
@@ -74,7 +74,8 @@ fn act(world: &mut World, random: &mut Random) {
         }
         14 if random.chance(20) => world.crash(),
         14 => {}
-        _ => user(world, random, commit),
+        _ if random.chance(50) => user(world, random, commit),
+        _ => control(world, random, commit),
     }
 }
 
@@ -121,8 +122,26 @@ fn end(world: &World, attempt: &AttemptId, lost: bool) -> Option<Event> {
             exit: exit.clone(),
             counts,
             summary: format!("{exit:?}"),
+            advice: advice(world, &job),
         }
     })
+}
+
+/// Mostly twice the memory, as after a peak that was cut off.
+fn advice(world: &World, job: &JobId) -> Advice {
+    let present = world
+        .memory
+        .job(job)
+        .map(|(_, job)| job.resources.memory_bytes);
+    Advice {
+        overrides: Overrides {
+            memory_bytes: present
+                .filter(|bytes| *bytes < 64 << 20)
+                .map(|bytes| bytes * 2),
+            ..Overrides::default()
+        },
+        transient_rows: 0,
+    }
 }
 
 fn waiting(world: &World, backoff: bool) -> Vec<(JobId, UnixMillis)> {
@@ -137,11 +156,7 @@ fn waiting(world: &World, backoff: bool) -> Vec<(JobId, UnixMillis)> {
 fn admitted(job: JobId) -> Event {
     Event::JobAdmitted {
         job,
-        entrypoint: "fettle job".to_owned(),
-        deployment_mode: "simulated".to_owned(),
-        env_vars_keys: Vec::new(),
-        plugin_archives: Vec::new(),
-        plugin_dependencies: Vec::new(),
+        submission: Submission::default(),
     }
 }
 
@@ -229,6 +244,43 @@ fn submit_held() -> Event {
     Event::HeldBatchSubmitted {
         overrides: BTreeMap::new(),
     }
+}
+
+/// What the control room itself asks for: restarts, also of attempts that are over, another policy, a look at failed rows.
+fn control(world: &mut World, random: &mut Random, commit: bool) {
+    let event = match random.below(4) {
+        0 => Event::PolicySet {
+            policy: crate::world::policy(random),
+        },
+        1 => {
+            let jobs: Vec<JobId> = world.memory.jobs().map(|(_, job)| job.id.clone()).collect();
+            let Some(job) = random.pick(&jobs).cloned() else {
+                return;
+            };
+            Event::RowsCounted {
+                counts: world.counts(&job),
+                job,
+            }
+        }
+        _ => {
+            let attempts: Vec<AttemptId> = world.processes.keys().cloned().collect();
+            let Some(attempt) = random.pick(&attempts).cloned() else {
+                return;
+            };
+            Event::RestartRequested {
+                attempt,
+                cause: Cause::Stuck,
+                by: if random.chance(50) {
+                    AppliedBy::User
+                } else {
+                    AppliedBy::Policy
+                },
+                reason: "simulated".to_owned(),
+            }
+        }
+    };
+    // What is over, or has no budget left, is refused.
+    let _ = world.happen(event, commit);
 }
 
 fn cancel(scope: Scope) -> Event {

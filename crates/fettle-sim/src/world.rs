@@ -7,8 +7,9 @@ use fettle_core::{
     ReopenRows, SkippedRows, TierPlan, TierSource, WhichRows, laws, step,
 };
 use fettle_model::{
-    AttemptExit, AttemptId, BatchId, BucketId, CollectionId, ExtractorRef, JobId, ManifestRef,
-    NamespaceId, Resources, RowCounts, RowOutcome, UnixMillis,
+    AppliedBy, AttemptExit, AttemptId, BatchId, BucketId, Cause, CollectionId, ExtractorRef,
+    HealingMode, HealingPolicy, JobId, ManifestRef, NamespaceId, Resources, RowCounts, RowOutcome,
+    UnixMillis,
 };
 use serde_json::Map;
 
@@ -86,6 +87,7 @@ impl World {
                 return Err(refusal);
             }
         };
+        self.check_budgets(&before, &effects);
         if commit {
             assert_eq!(
                 self.memory.version,
@@ -337,6 +339,47 @@ impl World {
         }
     }
 
+    /// A budget is spent by one, within the limit of its cause, and for the end of the attempt that was the last; nothing else is a remedy.
+    fn check_budgets(&self, before: &Batch, effects: &Effects) {
+        for (_, job) in self.memory.jobs() {
+            let Some((_, was)) = before.job(&job.id) else {
+                continue;
+            };
+            let applied = effects
+                .remedies
+                .iter()
+                .find(|remedy| remedy.job_id == job.id && remedy.outcome.is_none());
+            for cause in Cause::ALL {
+                let (now, earlier) = (job.budgets.spent(*cause), was.budgets.spent(*cause));
+                if now <= earlier {
+                    continue;
+                }
+                let remedy = applied.expect("a budget is spent for a remedy");
+                assert_eq!(
+                    (now, remedy.cause),
+                    (earlier + 1, *cause),
+                    "{}",
+                    self.tail()
+                );
+                let limit = match remedy.by {
+                    AppliedBy::Policy => before.healing.limit(*cause),
+                    AppliedBy::User => before.healing.budget(*cause),
+                };
+                assert!(
+                    now <= limit,
+                    "{now} of {limit} for {cause:?}\n{}",
+                    self.tail()
+                );
+                let last = was.live_attempt().map(|attempt| &attempt.id);
+                assert_eq!(
+                    remedy.after.as_ref(),
+                    last.or(was.last_attempt().map(|a| &a.id))
+                );
+                assert!(job.live_attempt().is_none(), "{}", self.tail());
+            }
+        }
+    }
+
     fn tail(&self) -> String {
         let from = self.trace.len().saturating_sub(30);
         self.trace[from..].join("\n")
@@ -344,10 +387,28 @@ impl World {
 }
 
 fn habit(random: &mut Random) -> Option<AttemptExit> {
-    match random.below(4) {
+    match random.below(6) {
         0 => Some(AttemptExit::DriverFailed),
         1 => Some(AttemptExit::DriverDied),
+        2 => Some(AttemptExit::OutOfMemory),
         _ => None,
+    }
+}
+
+/// Any mode, often with budgets and limits of its own.
+pub fn policy(random: &mut Random) -> HealingPolicy {
+    let mode = [HealingMode::Off, HealingMode::Suggest, HealingMode::Auto][random.below(3)];
+    let causes = Cause::ALL.iter().filter(|_| random.chance(20));
+    let causes: Vec<Cause> = causes.copied().collect();
+    HealingPolicy {
+        mode,
+        budgets: causes
+            .into_iter()
+            .map(|cause| (cause, random.below(6) as u32))
+            .collect(),
+        memory_bytes_max: random.chance(30).then_some(8 << 20),
+        failed_percent_max: random.chance(30).then_some(20.0),
+        ..HealingPolicy::default()
     }
 }
 
@@ -380,6 +441,7 @@ fn plan(random: &mut Random) -> BatchPlan {
     });
     BatchPlan {
         tiers: tiers.collect(),
+        healing: policy(random),
         id: BatchId::from_entropy([0; 15]),
         namespace_id: NamespaceId::from_entropy([0; 15]),
         bucket_id: BucketId::from_entropy([0; 15]),

@@ -18,6 +18,7 @@ mod lock;
 mod objects;
 mod port;
 mod readers;
+mod remedies;
 mod reopen;
 mod requests;
 mod resources;

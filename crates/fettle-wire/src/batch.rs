@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::filter::SentFilter;
+use crate::healing::{HealingPolicy, given};
 use crate::page::PaginationResponse;
 use crate::progress::BatchProgress;
-use crate::tier::TierTaskInfo;
+use crate::tier::{KeptWork, TierTaskInfo};
 use crate::time::Timestamp;
 
 /// Objects that one create may name or select.
@@ -41,6 +42,8 @@ pub struct CreateBatchRequest {
     pub auto_submit: Option<bool>,
     /// The same under an older name.
     pub trigger_processing: Option<bool>,
+    /// What may be done by itself when its work fails. Beyond the contract.
+    pub healing: Option<HealingPolicy>,
 }
 
 /// What becomes of a source that a collection has documents of already.
@@ -112,6 +115,10 @@ pub struct ResourceOverrides {
 pub struct PatchBatchRequest {
     /// Notes to set; a null removes the note.
     pub metadata: Option<Map<String, Value>>,
+    /// What may be done by itself when its work fails; null takes it back. Beyond the contract.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<HealingPolicy>")]
+    pub healing: Option<Option<HealingPolicy>>,
 }
 
 /// `POST …/heal`.
@@ -238,10 +245,16 @@ pub struct BatchModel {
     pub documents_resolvable: bool,
     /// Retries so far, of users and by itself.
     pub retry_count: u64,
+    /// Attempts that may follow by themselves.
+    pub max_retries: u64,
+    /// What retries did not do again; none without a retry. Beyond the contract.
+    pub kept_work: Option<KeptWork>,
     /// Why it was last retried.
     pub retry_reason: Option<String>,
     /// When it was last retried.
     pub last_retry_at: Option<Timestamp>,
+    /// What may be done by itself when its work fails; of a draft, what it says itself. Beyond the contract.
+    pub healing: Option<HealingPolicy>,
     /// How often a lost driver or node may be replaced in a row.
     pub max_node_death_resubmits: u32,
     /// How often a rolling update may be followed by a new attempt in a row.

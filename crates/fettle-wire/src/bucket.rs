@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::healing::{HealingPolicy, given};
 use crate::time::Timestamp;
 
 /// `POST /v1/buckets`.
@@ -20,6 +21,8 @@ pub struct CreateBucketRequest {
     pub unique_key: Option<UniqueKey>,
     /// The user's own notes.
     pub metadata: Option<Map<String, Value>>,
+    /// What may be done by itself when its work fails. Beyond the contract.
+    pub healing: Option<HealingPolicy>,
 }
 
 /// `PATCH` and `PUT /v1/buckets/{id}`.
@@ -36,6 +39,10 @@ pub struct PatchBucketRequest {
     pub metadata: Option<Map<String, Value>>,
     /// Fields that must be unique together; can be changed while the bucket is empty.
     pub unique_key: Option<UniqueKey>,
+    /// What may be done by itself when its work fails; null takes it back. Beyond the contract.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<HealingPolicy>")]
+    pub healing: Option<Option<HealingPolicy>>,
 }
 
 /// The schema of a bucket's objects.
@@ -179,6 +186,8 @@ pub struct BucketResponse {
     pub bucket_schema: Value,
     /// Fields that must be unique together.
     pub unique_key: Option<Value>,
+    /// What may be done by itself when work of its batches fails; none means what the namespace says. Beyond the contract.
+    pub healing: Option<HealingPolicy>,
     /// The user's own notes.
     pub metadata: Map<String, Value>,
     /// How many objects it has.

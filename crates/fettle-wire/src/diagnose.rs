@@ -14,6 +14,15 @@ pub const FAILED_DOCUMENTS_SAMPLE: u64 = 10;
 /// Timeline entries shown in a diagnosis, the latest: beyond that it is a log, not an overview.
 pub const TIMELINE_SHOWN_MAX: usize = 500;
 
+/// How often a remedy has worked in this namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RemedyRecord {
+    /// The next attempt did what the last one could not.
+    pub worked: u64,
+    /// The next attempt ended by the same cause.
+    pub failed: u64,
+}
+
 /// `GET …/diagnose`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DiagnoseResponse {
@@ -398,6 +407,9 @@ pub struct RecommendedAction {
     pub expected_effect: String,
     /// How sure it is to help, from 0 to 1.
     pub confidence: f64,
+    /// How often its like has worked in this namespace; none where that is not counted.
+    #[serde(default)]
+    pub track_record: Option<RemedyRecord>,
 }
 
 /// `GET …/logs`.

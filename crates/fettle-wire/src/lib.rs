@@ -14,6 +14,7 @@ pub mod document_change;
 pub mod error;
 pub mod extractor;
 pub mod filter;
+pub mod healing;
 pub mod namespace;
 pub mod object;
 pub mod page;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::healing::{HealingPolicy, given};
 use crate::time::Timestamp;
 
 /// `POST /v1/namespaces`.
@@ -20,6 +21,8 @@ pub struct CreateNamespaceRequest {
     pub namespace_type: Option<String>,
     /// Extractors that will be used; every namespace has all of them, so this is only checked.
     pub feature_extractors: Option<Vec<NamedExtractor>>,
+    /// What may be done by itself when its work fails. Beyond the contract.
+    pub healing: Option<HealingPolicy>,
 }
 
 /// An extractor by name and version.
@@ -42,6 +45,10 @@ pub struct PatchNamespaceRequest {
     pub namespace_name: Option<String>,
     /// A new description.
     pub description: Option<String>,
+    /// What may be done by itself when its work fails; null takes it back. Beyond the contract.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<HealingPolicy>")]
+    pub healing: Option<Option<HealingPolicy>>,
 }
 
 /// How much a namespace holds.
@@ -88,6 +95,8 @@ pub struct NamespaceModel {
     pub document_count: Option<u64>,
     /// Whether `document_count` counts all collections.
     pub document_count_complete: bool,
+    /// What may be done by itself when its work fails; none means the default. Beyond the contract.
+    pub healing: Option<HealingPolicy>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

@@ -61,6 +61,36 @@ pub struct TierTaskInfo {
     pub audit: TierAuditInfo,
     /// When something last moved.
     pub last_activity_at: Option<Timestamp>,
+    /// Attempts beyond the first, of users and by itself. Beyond the contract, as the next four.
+    pub retry_count: u64,
+    /// Attempts that may follow by themselves.
+    pub max_retries: u64,
+    /// When it was last retried.
+    pub last_retry_at: Option<Timestamp>,
+    /// Why it was last retried.
+    pub retry_reason: Option<String>,
+    /// What retries did not do again; none without a retry.
+    pub kept_work: Option<KeptWork>,
+}
+
+/// Work that a retry did not do again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptWork {
+    /// Rows that had an outcome before the last attempt.
+    pub rows: u64,
+    /// What they took the earlier attempts, in seconds.
+    pub seconds_saved: f64,
+}
+
+/// What a cause may still be followed by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CauseBudget {
+    /// Such as `out_of_memory`.
+    pub cause: String,
+    /// Attempts that followed it since the last request of a user.
+    pub spent: u32,
+    /// Attempts that may follow it by themselves.
+    pub limit: u32,
 }
 
 /// A job.
@@ -98,7 +128,19 @@ pub struct ExtractorJobInfo {
     pub submission_params: Option<SubmissionParams>,
     /// When something last moved.
     pub last_activity_at: Option<Timestamp>,
-    /// Its executions. Beyond the contract.
+    /// Attempts beyond the first, of users and by itself. Beyond the contract, as all that follows.
+    pub retry_count: u64,
+    /// Attempts that may follow by themselves.
+    pub max_retries: u64,
+    /// When it was last retried.
+    pub last_retry_at: Option<Timestamp>,
+    /// Why it was last retried.
+    pub retry_reason: Option<String>,
+    /// What the last attempt did not do again; none without a retry.
+    pub kept_work: Option<KeptWork>,
+    /// What each cause may still be followed by.
+    pub budgets: Vec<CauseBudget>,
+    /// Its executions.
     pub attempts: Vec<AttemptInfo>,
 }
 

@@ -119,6 +119,7 @@ impl Start<'_> {
             namespace_name: DEFAULT_NAMESPACE.to_owned(),
             description: Some("For requests without an X-Namespace header.".to_owned()),
             owner: None,
+            healing: None,
             created_at: now,
             updated_at: now,
         };

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use super::{At, batch_at, submit, view};
 use crate::body::{Body, InPath, Params};
 use crate::error::ApiError;
+use crate::healing;
 use crate::lookup::{bucket, collection, only};
 use crate::objects::{check_depth, scan, searchable};
 use crate::page::Wanted;
@@ -116,6 +117,7 @@ pub(super) async fn draft(
         task_id: None,
         webhook_url: None,
         resource_overrides: Map::new(),
+        healing: body.healing.map(healing::policy).transpose()?,
         object_count,
         batch_group_id: None,
         documents_deleted: 0,
@@ -315,7 +317,7 @@ pub(super) async fn patch(
     InPath(at): InPath<At>,
     Body(body): Body<PatchBatchRequest>,
 ) -> Result<Json<BatchModel>, ApiError> {
-    let (mut record, run) = batch_at(&state, &tenant, &at).await?;
+    let (mut record, _) = batch_at(&state, &tenant, &at).await?;
     for (key, value) in body.metadata.unwrap_or_default() {
         if value.is_null() {
             record.metadata.remove(&key);
@@ -324,8 +326,14 @@ pub(super) async fn patch(
         }
     }
     check_metadata(&record.metadata)?;
+    record.healing = healing::change(record.healing, body.healing)?;
     record.updated_at = state.now();
     state.control().store().update_batch(&record).await?;
+    state
+        .control()
+        .policies_changed(&record.namespace_id)
+        .await?;
+    let (record, run) = batch_at(&state, &tenant, &at).await?;
     view::full(&state, record, run).await.map(Json)
 }
 

@@ -13,10 +13,10 @@ use fettle_core::{Batch, TimelineEntry};
 use fettle_diagnose::{
     Difference, ErrorGroup as Group, EvidenceLine as Line, JobComparison, RemedyAction, RemedyKind,
 };
-use fettle_ports::{BatchRecord, RowErrorQuery};
+use fettle_ports::{BatchRecord, RowErrorQuery, TrackRecord};
 use fettle_wire::diagnose::{
     ComparedJob, ComparedRuns, DiagnoseResponse, ErrorGroup, EvidenceLine, FAILED_DOCUMENTS_SAMPLE,
-    RecommendedAction, RunDifference, TIMELINE_SHOWN_MAX, TimelineLine,
+    RecommendedAction, RemedyRecord, RunDifference, TIMELINE_SHOWN_MAX, TimelineLine,
 };
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -100,6 +100,7 @@ async fn of_run(
     };
     let (errors, failed_document_count) = store.row_errors(&record.batch_id, &sample).await?;
     let timeline = store.timeline(&record.batch_id).await?;
+    let records = store.track_record(&record.namespace_id).await?;
     let diagnosis = &insight.diagnosis;
     let verdict = &diagnosis.verdict;
     Ok(DiagnoseResponse {
@@ -126,7 +127,7 @@ async fn of_run(
         failed_document_count,
         failed_documents_sample: errors.into_iter().map(failed::view).collect(),
         recommendations: diagnosis.recommendations.clone(),
-        recommended_actions: actions(record, &diagnosis.recommended_actions),
+        recommended_actions: actions(record, &diagnosis.recommended_actions, &records),
         evidence: diagnosis.evidence.iter().map(evidence).collect(),
         error_groups: diagnosis.error_groups.iter().map(error_group).collect(),
         timeline: latest(&timeline).iter().map(timeline_line).collect(),
@@ -160,6 +161,7 @@ fn of_draft(record: &BatchRecord) -> DiagnoseResponse {
             reason: "Nothing runs before a batch is submitted.".to_owned(),
             expected_effect: "The batch is planned and its first tier begins.".to_owned(),
             confidence: 1.0,
+            track_record: None,
         }],
         evidence: Vec::new(),
         error_groups: Vec::new(),
@@ -181,7 +183,11 @@ fn latest(timeline: &[TimelineEntry]) -> &[TimelineEntry] {
 }
 
 /// Remedies as calls. A remedy that this server cannot carry out yet is left to `recommendations`, which people read.
-fn actions(record: &BatchRecord, actions: &[RemedyAction]) -> Vec<RecommendedAction> {
+fn actions(
+    record: &BatchRecord,
+    actions: &[RemedyAction],
+    records: &[TrackRecord],
+) -> Vec<RecommendedAction> {
     let call = |action: &RemedyAction| {
         let (path, body) = call_of(record, &action.kind)?;
         Some(RecommendedAction {
@@ -191,9 +197,29 @@ fn actions(record: &BatchRecord, actions: &[RemedyAction]) -> Vec<RecommendedAct
             reason: action.reason.clone(),
             expected_effect: action.expected_effect.clone(),
             confidence: action.confidence,
+            track_record: track_record(&action.kind, records),
         })
     };
     actions.iter().filter_map(call).collect()
+}
+
+/// How often the like of a remedy has worked, whatever the cause was.
+fn track_record(kind: &RemedyKind, records: &[TrackRecord]) -> Option<RemedyRecord> {
+    let remedy = match kind {
+        RemedyKind::RetryTier { overrides, .. } if overrides.memory_bytes.is_some() => {
+            "raise_memory"
+        }
+        RemedyKind::RetryTier { .. } => "retry",
+        RemedyKind::RetryFailedDocuments { .. } => "retry_failed_rows",
+        RemedyKind::HealTier { .. } | RemedyKind::CancelBatch => return None,
+    };
+    let like = records.iter().filter(|record| record.remedy == remedy);
+    Some(
+        like.fold(RemedyRecord::default(), |sum, record| RemedyRecord {
+            worked: sum.worked + record.worked,
+            failed: sum.failed + record.failed,
+        }),
+    )
 }
 
 fn call_of(record: &BatchRecord, kind: &RemedyKind) -> Option<(String, Map<String, Value>)> {
@@ -302,6 +328,7 @@ mod tests {
             task_id: None,
             webhook_url: None,
             resource_overrides: Map::new(),
+            healing: None,
             object_count: 1,
             batch_group_id: None,
             documents_deleted: 0,

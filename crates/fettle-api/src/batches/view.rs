@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use fettle_core::step::INFRASTRUCTURE_RETRIES_MAX;
-use fettle_core::{Attempt, Batch, JobState};
+use fettle_core::{Batch, Job, JobState};
 use fettle_diagnose::stuck::{StuckFinding, StuckKind};
-use fettle_model::{BatchStatus, UnixMillis};
+use fettle_model::{BatchStatus, Cause, HealingPolicy, UnixMillis};
 use fettle_ports::{BatchRecord, RowErrorQuery};
 use fettle_wire::batch::{BatchModel, DedupAudit, FAILED_OBJECTS_SHOWN_MAX, FailedObjectRecord};
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::insight::{Insight, of_tier};
-use super::{At, batch_at, progress, queue_position, view_tier};
+use super::{At, batch_at, progress, queue_position, retries, view_tier};
 use crate::body::InPath;
 use crate::error::ApiError;
+use crate::healing;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
@@ -90,7 +90,8 @@ fn model(
     let place = run.and_then(|run| queue_position(state, run));
     let base = draft(record);
     let Some(run) = run else { return base };
-    let retry = last_retry(run);
+    let jobs: Vec<_> = run.jobs().map(|(_, job)| job).collect();
+    let retries = retries::of(run, jobs.iter().copied());
     let verdict = insight.map(|known| &known.diagnosis.verdict);
     let tiers: Vec<_> = run
         .tiers
@@ -103,10 +104,6 @@ fn model(
         .as_ref()
         .and_then(|progress| progress.eta_seconds)
         .map(|seconds| (seconds * 1000.0) as u64);
-    let documents = run
-        .tiers
-        .iter()
-        .map(|tier| of_tier(tier, insight).documents);
     let collections: Vec<Vec<String>> = run.tiers.iter().map(view_tier::collection_ids).collect();
     BatchModel {
         status: run.status.as_str().to_owned(),
@@ -130,15 +127,17 @@ fn model(
         tier_tasks: tiers,
         progress,
         queue_context: insight.and_then(|known| queue_context(run, known, place)),
-        documents_written: documents.sum(),
+        documents_written: documents(run, insight),
         documents_resolvable: run.status.is_terminal(),
-        retry_count: run
-            .jobs()
-            .map(|(_, job)| job.attempts.len().saturating_sub(1) as u64)
-            .sum(),
-        retry_reason: retry.map(|attempt| attempt.cause.clone()),
-        last_retry_at: retry.map(|attempt| attempt.planned_at.into()),
-        node_death_resubmit_count: run.jobs().map(|(_, job)| job.budgets.infrastructure).sum(),
+        retry_count: retries.count,
+        max_retries: retries.max,
+        retry_reason: retries.reason,
+        last_retry_at: retries.last_at,
+        kept_work: retries.kept,
+        healing: Some(healing::view(&run.healing)),
+        max_node_death_resubmits: run.healing.limit(Cause::DriverDied),
+        max_deploy_resubmits: run.healing.limit(Cause::Preempted),
+        node_death_resubmit_count: jobs.iter().map(|job| node_deaths(job)).sum(),
         last_activity_at: Some(last_activity(run, insight).into()),
         estimated_completion: eta_ms.map(|ms| state.now().plus_ms(ms).into()),
         updated_at: last_activity(run, insight).max(record.updated_at).into(),
@@ -153,6 +152,7 @@ fn model(
 }
 
 fn draft(record: &BatchRecord) -> BatchModel {
+    let standard = HealingPolicy::default();
     BatchModel {
         batch_id: record.batch_id.to_string(),
         batch_name: record.batch_name.clone(),
@@ -197,8 +197,11 @@ fn draft(record: &BatchRecord) -> BatchModel {
         retry_count: 0,
         retry_reason: None,
         last_retry_at: None,
-        max_node_death_resubmits: INFRASTRUCTURE_RETRIES_MAX,
-        max_deploy_resubmits: INFRASTRUCTURE_RETRIES_MAX,
+        max_retries: 0,
+        kept_work: None,
+        healing: record.healing.as_ref().map(healing::view),
+        max_node_death_resubmits: standard.limit(Cause::DriverDied),
+        max_deploy_resubmits: standard.limit(Cause::Preempted),
         node_death_resubmit_count: 0,
         lifecycle: None,
         lifecycle_reason: None,
@@ -259,17 +262,20 @@ fn health(state: &ApiState, run: &Batch) -> &'static str {
     }
 }
 
+/// How often a lost driver or node was replaced in a row.
+fn node_deaths(job: &Job) -> u32 {
+    job.budgets.spent(Cause::DriverDied) + job.budgets.spent(Cause::AttemptLost)
+}
+
+/// Documents written by all tiers; none while a tier's are not known.
+fn documents(run: &Batch, insight: Option<&Insight>) -> Option<u64> {
+    let of = |tier| of_tier(tier, insight).documents;
+    run.tiers.iter().map(of).sum()
+}
+
 fn first_manifest(run: &Batch) -> Option<String> {
     let job = run.tiers.first()?.jobs.first()?;
     job.manifest.as_ref().map(|manifest| manifest.key.clone())
-}
-
-/// The latest attempt that was not a job's first.
-fn last_retry(run: &Batch) -> Option<&Attempt> {
-    let attempts = run.jobs().flat_map(|(_, job)| &job.attempts);
-    attempts
-        .filter(|attempt| attempt.number > 1)
-        .max_by_key(|attempt| attempt.planned_at)
 }
 
 fn last_activity(run: &Batch, insight: Option<&Insight>) -> UnixMillis {

@@ -13,7 +13,7 @@ use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::insight::{Insight, of_job, of_tier};
-use super::{audit, progress};
+use super::{audit, progress, retries};
 use crate::pages;
 
 /// A tier as it is shown.
@@ -29,6 +29,7 @@ pub(super) fn tier(
     let (source_type, source_collection_ids) = source(&tier.source);
     let events = insight.iter().flat_map(|known| known.events(run));
     let errors = tier.jobs.iter().flat_map(|job| errors(job, insight));
+    let retries = retries::of(run, tier.jobs.iter());
     TierTaskInfo {
         tier_num: tier.num,
         task_id: record.task_id.as_ref().map(ToString::to_string),
@@ -39,7 +40,7 @@ pub(super) fn tier(
         extractor_jobs: tier
             .jobs
             .iter()
-            .map(|job| self::job(job, insight))
+            .map(|job| self::job(run, job, insight))
             .collect(),
         ray_job_id: first.map(|job| job.id.to_string()),
         ray_job_status: first.and_then(backend_status),
@@ -71,6 +72,11 @@ pub(super) fn tier(
                     .max()
             })
             .map(Timestamp),
+        retry_count: retries.count,
+        max_retries: retries.max,
+        last_retry_at: retries.last_at,
+        retry_reason: retries.reason,
+        kept_work: retries.kept,
     }
 }
 
@@ -139,9 +145,10 @@ pub(super) fn infrastructure_event(
     }
 }
 
-fn job(job: &Job, insight: Option<&Insight>) -> ExtractorJobInfo {
+fn job(run: &Batch, job: &Job, insight: Option<&Insight>) -> ExtractorJobInfo {
     let numbers = of_job(job, insight);
     let status = job.status();
+    let retries = retries::of(run, std::iter::once(job));
     ExtractorJobInfo {
         extractor_type: job.extractor.name.clone(),
         extractor_id: job.extractor.id(),
@@ -163,6 +170,12 @@ fn job(job: &Job, insight: Option<&Insight>) -> ExtractorJobInfo {
         last_activity_at: insight
             .and_then(|known| known.last_activity(&job.id))
             .map(Timestamp),
+        retry_count: retries.count,
+        max_retries: retries.max,
+        last_retry_at: retries.last_at,
+        retry_reason: retries.reason,
+        kept_work: retries.kept,
+        budgets: retries::budgets(job, &run.healing),
         attempts: job.attempts.iter().map(attempt_info).collect(),
     }
 }

@@ -157,6 +157,7 @@ async fn submit(
         task_id: None,
         webhook_url: None,
         resource_overrides: Map::new(),
+        healing: None,
         object_count: objects.len() as u64,
         batch_group_id: None,
         documents_deleted: 0,

@@ -108,6 +108,7 @@ async fn a_key_sees_its_own_namespaces_only() {
         namespace_name: "mine".into(),
         description: None,
         owner: Some(key_id),
+        healing: None,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(1),
     };

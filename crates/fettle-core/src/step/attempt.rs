@@ -1,45 +1,18 @@
-//! The life of an attempt, and what its end means for its job.
+//! The life of an attempt, from its admission to its end.
 
 use fettle_model::{
-    AttemptExit, AttemptId, AttemptStatus, BatchStatus, JobId, RowCounts, SubmissionParams,
+    AttemptExit, AttemptId, AttemptStatus, BatchStatus, Cause, JobId, RowCounts, SubmissionParams,
     WorkStatus,
 };
 
 use crate::batch::{Attempt, Batch, Job, JobState, Wait};
 use crate::effect::Effect;
-use crate::event::not_before;
-use crate::step::settle::{end_job, end_job_by_counts, settle_tier};
+use crate::event::{Submission, not_before};
+use crate::healing::Advice;
+use crate::step::settle::{end_job, settle_tier};
+use crate::step::verdict::{End, decide};
 use crate::step::{Context, Refusal, describe, find_job};
 use crate::timeline::TimelineKind;
-
-/// Retries after a driver vanished: enough to outlive a reboot or two kills, few enough that a driver that always dies is noticed.
-pub const INFRASTRUCTURE_RETRIES_MAX: u32 = 3;
-/// Retries after the driver itself failed, for example because a disk was full for a moment.
-pub const DRIVER_RETRIES_MAX: u32 = 2;
-/// Retries after the backend could not start an attempt: about a minute with the back-off below.
-pub const START_RETRIES_MAX: u32 = 5;
-/// Retries after the rows could not be prepared: about a minute with the back-off below.
-pub const MANIFEST_RETRIES_MAX: u32 = 5;
-
-/// The first back-off; a vanished driver is restarted while its user still looks at the screen.
-const BACKOFF_FIRST_MS: u64 = 500;
-/// The longest back-off: longer ones only hide that something is wrong.
-const BACKOFF_LONGEST_MS: u64 = 60_000;
-
-/// How long to wait before retry `number` (from one), in milliseconds: doubled each time, capped.
-pub(crate) fn backoff_ms(number: u32) -> u64 {
-    let doubled = BACKOFF_FIRST_MS.saturating_mul(1 << number.saturating_sub(1).min(20));
-    doubled.min(BACKOFF_LONGEST_MS)
-}
-
-/// What the control room knows of a submission and the core keeps.
-pub(super) struct Submission {
-    pub(super) entrypoint: String,
-    pub(super) deployment_mode: String,
-    pub(super) env_vars_keys: Vec<String>,
-    pub(super) plugin_archives: Vec<String>,
-    pub(super) plugin_dependencies: Vec<String>,
-}
 
 pub(super) fn admitted(
     batch: &mut Batch,
@@ -67,6 +40,9 @@ pub(super) fn admitted(
         started_at: None,
         ended_at: None,
         exit: None,
+        stop: None,
+        rows_before: job.counts.total(),
+        rows_done: 0,
     };
     let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
     let message = format!("attempt {number} planned ({})", attempt.cause);
@@ -96,21 +72,23 @@ fn params(job: &Job, submission: Submission, context: &Context) -> SubmissionPar
     }
 }
 
-/// Why a next attempt is made, from how the last one ended.
+/// Why a next attempt is made, from what was done about how the last one ended.
 fn cause(job: &Job) -> String {
-    let spent = job.budgets.infrastructure + job.budgets.driver + job.budgets.start;
-    match job.last_attempt() {
-        None => "first".to_owned(),
-        Some(_) if spent == 0 => "retry was requested".to_owned(),
-        Some(last) => match &last.exit {
-            Some(AttemptExit::DriverFailed) => "the driver failed".to_owned(),
-            Some(_) | None if last.status == AttemptStatus::Lost => {
-                "the attempt was lost".to_owned()
-            }
-            Some(_) => "the driver died".to_owned(),
-            None => "the backend did not start it".to_owned(),
-        },
-    }
+    let remedy = job.remedy.as_ref().filter(|remedy| remedy.after.is_some());
+    let text = match remedy.map(|remedy| remedy.cause) {
+        None if job.attempts.is_empty() => "first",
+        None => "retry was requested",
+        Some(Cause::OutOfMemory) => "workers ran out of memory",
+        Some(Cause::Preempted) => "the attempt was stopped from outside",
+        Some(Cause::DriverDied) => "the driver died",
+        Some(Cause::AttemptLost) => "the attempt was lost",
+        Some(Cause::DriverFailed) => "the driver failed",
+        Some(Cause::NotStarted | Cause::NotPrepared) => "the backend did not start it",
+        Some(Cause::WorkersKeepDying) => "workers kept dying",
+        Some(Cause::Stuck) => "the attempt was stuck",
+        Some(Cause::TransientErrors) => "rows failed of what may pass",
+    };
+    text.to_owned()
 }
 
 pub(super) fn job_refused(
@@ -133,7 +111,7 @@ pub(super) fn job_refused(
 }
 
 /// The live attempt with this id, its job, and the tier's position.
-fn find_live<'a>(
+pub(super) fn find_live<'a>(
     batch: &'a mut Batch,
     id: &AttemptId,
     what: &'static str,
@@ -182,6 +160,7 @@ pub(super) fn refused(
     retryable: bool,
     context: &mut Context,
 ) -> Result<(), Refusal> {
+    let policy = batch.healing.clone();
     let (at, job) = find_live(batch, id, "a refused submission")?;
     let attempt = live(job);
     if attempt.status == AttemptStatus::Running {
@@ -193,15 +172,15 @@ pub(super) fn refused(
     attempt.status = AttemptStatus::Ended;
     attempt.ended_at = Some(not_before(context.now, Some(attempt.planned_at)));
     let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
-    let reason = format!("the backend did not start it: {message}");
-    context.note_attempt(TimelineKind::AttemptEnded, tier_num, id, reason.clone());
-    if canceled(job, tier_num, context) {
-    } else if retryable && job.budgets.start < START_RETRIES_MAX {
-        job.budgets.start += 1;
-        back_off(job, tier_num, job.budgets.start, reason, context);
-    } else {
-        end_job(job, tier_num, WorkStatus::Failed, Some(reason), context);
-    }
+    let summary = format!("the backend did not start it: {message}");
+    context.note_attempt(TimelineKind::AttemptEnded, tier_num, id, summary.clone());
+    let end = End {
+        exit: None,
+        cause: retryable.then_some(Cause::NotStarted),
+        summary,
+        advice: Advice::default(),
+    };
+    decide(job, &policy, tier_num, &end, context);
     settle_tier(batch, at, context);
     Ok(())
 }
@@ -234,25 +213,37 @@ pub(super) fn reported(
     Ok(())
 }
 
+/// What is known when an attempt has ended.
+pub(super) struct Ended {
+    pub(super) exit: AttemptExit,
+    pub(super) counts: RowCounts,
+    pub(super) summary: String,
+    pub(super) advice: Advice,
+}
+
 pub(super) fn ended(
     batch: &mut Batch,
     id: &AttemptId,
-    exit: AttemptExit,
-    counts: RowCounts,
-    summary: String,
+    ended: Ended,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    let (at, job) = find_live(batch, id, "an end")?;
-    close(job, AttemptStatus::Ended, Some(exit.clone()), context);
-    let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
-    context.note_attempt(TimelineKind::AttemptEnded, tier_num, id, summary.clone());
     context.act(Effect::ForgetAttempt {
         attempt: id.clone(),
     });
-    job.counts = counts;
-    decide(job, tier_num, &exit, &summary, context);
-    settle_tier(batch, at, context);
-    Ok(())
+    let end = End {
+        exit: Some(ended.exit),
+        cause: None,
+        summary: ended.summary,
+        advice: ended.advice,
+    };
+    over(
+        batch,
+        id,
+        ("an end", AttemptStatus::Ended),
+        ended.counts,
+        &end,
+        context,
+    )
 }
 
 pub(super) fn lost(
@@ -261,91 +252,49 @@ pub(super) fn lost(
     counts: RowCounts,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    let (at, job) = find_live(batch, id, "a loss")?;
-    close(job, AttemptStatus::Lost, None, context);
-    let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
-    let summary = "the backend knows nothing of it".to_owned();
-    context.note_attempt(TimelineKind::AttemptEnded, tier_num, id, summary.clone());
-    job.counts = counts;
-    decide(job, tier_num, &AttemptExit::DriverDied, &summary, context);
-    settle_tier(batch, at, context);
-    Ok(())
+    let end = End {
+        exit: None,
+        cause: Some(Cause::AttemptLost),
+        summary: "the backend knows nothing of it".to_owned(),
+        advice: Advice::default(),
+    };
+    over(
+        batch,
+        id,
+        ("a loss", AttemptStatus::Lost),
+        counts,
+        &end,
+        context,
+    )
 }
 
-fn close(job: &mut Job, status: AttemptStatus, exit: Option<AttemptExit>, context: &Context) {
+fn over(
+    batch: &mut Batch,
+    id: &AttemptId,
+    (what, status): (&'static str, AttemptStatus),
+    counts: RowCounts,
+    end: &End,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let policy = batch.healing.clone();
+    let (at, job) = find_live(batch, id, what)?;
     let attempt = live(job);
     attempt.status = status;
-    attempt.exit = exit;
+    attempt.exit = end.exit.clone();
+    attempt.rows_done = counts.total().saturating_sub(attempt.rows_before);
     let earlier = attempt.started_at.or(Some(attempt.planned_at));
     attempt.ended_at = Some(not_before(context.now, earlier));
-}
-
-/// What the end of an attempt means for its job. Every cause has its own budget.
-fn decide(job: &mut Job, tier: u32, exit: &AttemptExit, summary: &str, context: &mut Context) {
-    if job.unfinished_rows() == 0 {
-        return end_job_by_counts(job, tier, context);
-    }
-    if canceled(job, tier, context) {
-        return;
-    }
-    let left = job.unfinished_rows();
-    match exit {
-        AttemptExit::Finished => {
-            // Law of accounting: a job that says it is done and is not must not look well.
-            let reason = format!("{left} row(s) have no outcome although the attempt finished");
-            end_job(job, tier, WorkStatus::Failed, Some(reason), context);
-        }
-        AttemptExit::DriverDied | AttemptExit::Cancelled
-            if job.budgets.infrastructure < INFRASTRUCTURE_RETRIES_MAX =>
-        {
-            job.budgets.infrastructure += 1;
-            back_off(
-                job,
-                tier,
-                job.budgets.infrastructure,
-                summary.to_owned(),
-                context,
-            );
-        }
-        AttemptExit::DriverFailed if job.budgets.driver < DRIVER_RETRIES_MAX => {
-            job.budgets.driver += 1;
-            back_off(job, tier, job.budgets.driver, summary.to_owned(), context);
-        }
-        AttemptExit::DriverDied
-        | AttemptExit::Cancelled
-        | AttemptExit::DriverFailed
-        | AttemptExit::OutOfMemory
-        | AttemptExit::WorkersKeepDying
-        | AttemptExit::ExtractorFailed => {
-            end_job(
-                job,
-                tier,
-                WorkStatus::Failed,
-                Some(summary.to_owned()),
-                context,
-            );
-        }
-    }
-}
-
-/// Ends a job that a user cancelled; says whether it did.
-fn canceled(job: &mut Job, tier: u32, context: &mut Context) -> bool {
-    let Some(cancel) = &job.cancel else {
-        return false;
-    };
-    let reason = cancel.reason.clone();
-    end_job(job, tier, WorkStatus::Canceled, reason, context);
-    true
-}
-
-fn back_off(job: &mut Job, tier: u32, number: u32, cause: String, context: &mut Context) {
-    let wait_ms = backoff_ms(number);
-    let message = format!("retry in {wait_ms} ms: {cause}");
-    context.note_job(TimelineKind::JobWaiting, tier, &job.id, message);
-    job.state = JobState::Waiting(Wait::Backoff {
-        until: context.now.plus_ms(wait_ms),
-        cause,
-    });
+    let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
+    context.note_attempt(
+        TimelineKind::AttemptEnded,
+        tier_num,
+        id,
+        end.summary.clone(),
+    );
+    job.counts = counts;
+    decide(job, &policy, tier_num, end, context);
+    settle_tier(batch, at, context);
+    Ok(())
 }
 
 pub(super) fn backoff_elapsed(

@@ -1,12 +1,13 @@
 //! The rows of a job become known, or cannot.
 
-use fettle_model::{JobId, WorkStatus};
+use fettle_model::{AppliedBy, Cause, JobId, WorkStatus};
 
 use crate::batch::{Batch, Job, JobState, Wait};
 use crate::effect::SkipRows;
 use crate::event::{PreparedRows, SkippedRows};
-use crate::step::attempt::{MANIFEST_RETRIES_MAX, backoff_ms};
-use crate::step::settle::{end_job, end_job_by_counts, settle_tier};
+use crate::healing::Advice;
+use crate::step::settle::{end_job, settle_tier};
+use crate::step::verdict::{Reason, all_have_an_outcome, retry};
 use crate::step::{Context, Refusal, describe, find_job};
 use crate::timeline::TimelineKind;
 
@@ -16,6 +17,7 @@ pub(super) fn built(
     built: PreparedRows,
     context: &mut Context,
 ) -> Result<(), Refusal> {
+    let policy = batch.healing.clone();
     let (at, job) = find_job(batch, id)?;
     if job.state != JobState::Preparing || job.generation != built.generation {
         return Err(Refusal::Stale {
@@ -35,7 +37,7 @@ pub(super) fn built(
     job.counts = built.counts;
     skip(job, tier_num, built.skipped, context);
     if job.unfinished_rows() == 0 {
-        end_job_by_counts(job, tier_num, context);
+        all_have_an_outcome(job, &policy, tier_num, context);
         settle_tier(batch, at, context);
     } else {
         job.state = JobState::Waiting(Wait::Capacity { since: context.now });
@@ -69,6 +71,7 @@ pub(super) fn failed(
     retryable: bool,
     context: &mut Context,
 ) -> Result<(), Refusal> {
+    let policy = batch.healing.clone();
     let (at, job) = find_job(batch, id)?;
     if job.state != JobState::Preparing {
         return Err(Refusal::Stale {
@@ -77,16 +80,17 @@ pub(super) fn failed(
         });
     }
     let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
-    if retryable && job.budgets.manifest < MANIFEST_RETRIES_MAX {
-        job.budgets.manifest += 1;
-        let until = context.now.plus_ms(backoff_ms(job.budgets.manifest));
-        let cause = format!("its rows could not be prepared: {message}");
-        context.note_job(TimelineKind::JobWaiting, tier_num, id, cause.clone());
-        job.state = JobState::Waiting(Wait::Backoff { until, cause });
+    let text = format!("its rows could not be prepared: {message}");
+    if retryable {
+        let reason = Reason {
+            cause: Cause::NotPrepared,
+            by: AppliedBy::Policy,
+            text,
+        };
+        retry(job, &policy, tier_num, reason, &Advice::default(), context);
     } else {
-        let reason = format!("its rows could not be prepared: {message}");
-        end_job(job, tier_num, WorkStatus::Failed, Some(reason), context);
-        settle_tier(batch, at, context);
+        end_job(job, tier_num, WorkStatus::Failed, Some(text), context);
     }
+    settle_tier(batch, at, context);
     Ok(())
 }

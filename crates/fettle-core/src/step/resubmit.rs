@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use fettle_model::{BatchStatus, RowCounts, WorkStatus};
 
-use crate::batch::{Batch, Budgets, JobState, Tier};
+use crate::batch::{Batch, JobState, Tier};
 use crate::effect::WhichRows;
 use crate::event::Overrides;
+use crate::healing::Budgets;
 use crate::step::{Context, Refusal, begin_tier};
 use crate::timeline::TimelineKind;
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use fettle_model::{BatchStatus, JobId, WorkStatus};
 
-use crate::batch::{Batch, Budgets, Job, JobState, Wait};
+use crate::batch::{Batch, Job, JobState, Wait};
 use crate::effect::{Effect, FailedRows, WhichRows};
 use crate::event::Overrides;
+use crate::healing::Budgets;
 use crate::step::{Context, Refusal};
 use crate::timeline::TimelineKind;
 

@@ -1,10 +1,11 @@
 //! What follows when a job ends: the tier, the next tier, the batch.
 
-use fettle_model::{BatchStatus, WorkStatus};
+use fettle_model::{BatchStatus, RemedyOutcome, WorkStatus};
 
 use crate::batch::{Batch, Job, JobState};
 use crate::effect::Effect;
 use crate::step::Context;
+use crate::step::verdict::end_remedy;
 use crate::timeline::TimelineKind;
 
 /// Begins the tier at position `at`: its jobs prepare their rows.
@@ -48,6 +49,7 @@ pub(super) fn end_job(
         None => status.as_str().to_owned(),
     };
     context.note_job(TimelineKind::JobEnded, tier_num, &job.id, message);
+    end_remedy(job, RemedyOutcome::Untried, context);
     job.state = JobState::Done { status, reason };
     job.ended_at = Some(context.now);
 }

@@ -187,6 +187,9 @@ pub(super) fn delete(
     batch: &BatchId,
 ) -> Result<(), Failure> {
     let located = locate(db, Some(namespace), batch)?;
+    // What its remedies came to is kept as counts; what they were about goes with it.
+    db.prepare_cached("UPDATE remedies SET body = '' WHERE batch_id = ?1")?
+        .execute([batch.as_str()])?;
     let mut statement = db.prepare_cached("DELETE FROM batches WHERE seq = ?1")?;
     changed(statement.execute([located.seq])?, KIND, batch.as_str())
 }

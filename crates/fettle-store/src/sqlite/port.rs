@@ -1,14 +1,14 @@
 //! `fettle_ports::Store` for SQLite: each call encodes what it is given, then hands it to the writer or a reader.
 
 use async_trait::async_trait;
-use fettle_core::{Batch, FailedRows, TimelineEntry};
+use fettle_core::{Batch, FailedRows, Remedy, TimelineEntry};
 use fettle_model::{
     AttemptEvidence, AttemptId, BatchId, BucketId, CollectionId, JobId, NamespaceId, ObjectId,
     RowNumber, StageTimings,
 };
 use fettle_ports::{
     BatchCommit, BatchFilter, BatchRecord, EffectId, ErrorGroups, JobCounts, ObjectRecord, Page,
-    PendingEffect, ResourceKind, RowErrorQuery, RowsCommit, Store, StoreError, StoredRowError,
+    PendingEffect, ResourceKind, RowErrorQuery, RowsCommit, Store, StoreError, StoredRowError, TrackRecord,
 };
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use super::resources::ResourceRow;
 use super::rows::ReportRow;
 use super::steps::StepRow;
 use super::{
-    SqliteStore, batches, error_groups, evidence, listing, objects, reopen, resources, rows, steps,
+    SqliteStore, batches, error_groups, evidence, listing, objects, remedies, reopen, resources, rows, steps,
 };
 
 #[async_trait]
@@ -252,6 +252,17 @@ impl Store for SqliteStore {
         let bodies = steps::encode_timeline(batch, &entries)?;
         let batch = batch.clone();
         self.write(move |db| steps::append_timeline_of(db, &batch, &bodies))
+            .await
+    }
+
+    async fn remedies(&self, batch: &BatchId) -> Result<Vec<Remedy>, StoreError> {
+        let batch = batch.clone();
+        self.read(move |db| remedies::of_batch(db, &batch)).await
+    }
+
+    async fn track_record(&self, namespace: &NamespaceId) -> Result<Vec<TrackRecord>, StoreError> {
+        let namespace = namespace.clone();
+        self.read(move |db| remedies::track_record(db, &namespace))
             .await
     }
 

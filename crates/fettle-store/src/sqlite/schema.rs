@@ -13,7 +13,9 @@ use super::connection::database_error;
 const APPLICATION_ID: i64 = 0x4674_746c;
 
 /// One entry per version, applied in order.
-const MIGRATIONS: &[&str] = &[V1, V2, EVENTS, ERROR_GROUPS, REQUESTS, ROW_RETRIES];
+const MIGRATIONS: &[&str] = &[
+    V1, V2, EVENTS, ERROR_GROUPS, REQUESTS, ROW_RETRIES, REMEDIES,
+];
 
 /// Sequence numbers are cursors and outbox ids; AUTOINCREMENT keeps them from ever being given twice.
 /// Everything of a batch hangs on `batches.seq` and goes with it. Bodies are JSON of the types in `fettle-ports`,
@@ -187,6 +189,9 @@ const REQUESTS: &str = include_str!("migrations/requests.sql");
 
 /// How often failed rows were retried.
 const ROW_RETRIES: &str = include_str!("migrations/row_retries.sql");
+
+/// Remedies of healing.
+const REMEDIES: &str = include_str!("migrations/remedies.sql");
 
 /// The version that this code writes.
 fn known_version() -> i64 {

@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 use super::batches::{self, RecordRow, locate, put_collections};
 use super::codec::{decode, encode, to_sql};
 use super::failure::Failure;
+use super::remedies::{self, RemedyRow};
 use super::reopen;
 use super::resources::{self, ResourceRow};
 use super::rows::{self, ReportRow};
@@ -24,6 +25,7 @@ pub(super) struct StepRow {
     collections: BTreeSet<CollectionId>,
     timeline: Vec<String>,
     effects: Vec<String>,
+    remedies: Vec<RemedyRow>,
     reopen: Vec<ReopenRows>,
     skip: Vec<ReportRow>,
     submission: Option<(RecordRow, ResourceRow)>,
@@ -36,6 +38,7 @@ impl StepRow {
             batch,
             timeline,
             effects,
+            remedies,
             reopen_rows,
             skip_rows,
             submission,
@@ -55,6 +58,10 @@ impl StepRow {
             effects: effects
                 .iter()
                 .map(|effect| encode("effect", id, effect))
+                .collect::<Result<_, _>>()?,
+            remedies: remedies
+                .iter()
+                .map(RemedyRow::new)
                 .collect::<Result<_, _>>()?,
             reopen: reopen_rows.clone(),
             skip: skip_rows
@@ -115,6 +122,9 @@ pub(super) fn commit(db: &Connection, step: &StepRow) -> Result<Vec<EffectId>, F
         .execute(params![located.seq, step.status, step.version, step.state])?;
     put_collections(db, located.seq, &step.collections.iter().collect())?;
     append_timeline(db, located.seq, &step.timeline)?;
+    for remedy in &step.remedies {
+        remedies::put(db, &step.namespace, &step.batch_id, remedy)?;
+    }
     for rows in &step.reopen {
         reopen::reopen(db, located.seq, rows)?;
     }

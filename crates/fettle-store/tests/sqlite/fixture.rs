@@ -6,7 +6,8 @@ use fettle_core::plan::{BatchPlan, JobPlan, TierPlan};
 use fettle_core::{Batch, FailedRows, ReopenRows, TierSource, WhichRows};
 use fettle_model::{
     AttemptId, BatchId, BucketId, CollectionId, DocumentErrorClass, ErrorCategory, ExtractorRef,
-    JobId, NamespaceId, ObjectId, Resources, RowError, RowNumber, RowOutcome, Stage, UnixMillis,
+    HealingPolicy, JobId, NamespaceId, ObjectId, Resources, RowError, RowNumber, RowOutcome, Stage,
+    UnixMillis,
 };
 use fettle_ports::{BatchCommit, BatchRecord, FailedRow, Page, RowsCommit, Store};
 use fettle_store::SqliteStore;
@@ -102,6 +103,7 @@ pub(crate) fn record(n: u8) -> BatchRecord {
         task_id: None,
         webhook_url: None,
         resource_overrides: Map::new(),
+        healing: None,
         object_count: 1,
         batch_group_id: None,
         documents_deleted: 0,
@@ -135,6 +137,7 @@ pub(crate) fn state(n: u8, tiers: u8) -> Batch {
         namespace_id: namespace(n),
         bucket_id: bucket(n),
         tiers: tiers.collect(),
+        healing: HealingPolicy::default(),
     };
     plan.submit(UnixMillis(5)).0
 }
@@ -152,6 +155,7 @@ pub(crate) fn step(batch: &Batch) -> BatchCommit {
         batch: batch.clone(),
         timeline: Vec::new(),
         effects: Vec::new(),
+        remedies: Vec::new(),
         reopen_rows: Vec::new(),
         skip_rows: Vec::new(),
         submission: None,

@@ -17,6 +17,7 @@ fn a_bucket(tenant: u8, n: u8, name: &str) -> BucketRecord {
         description: None,
         bucket_schema: json!({}),
         unique_key: None,
+        healing: None,
         metadata: Map::new(),
         created_at: UnixMillis(1),
         updated_at: UnixMillis(1),
@@ -29,6 +30,7 @@ fn a_namespace(n: u8, name: &str) -> NamespaceRecord {
         namespace_name: name.to_owned(),
         description: None,
         owner: None,
+        healing: None,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(1),
     }

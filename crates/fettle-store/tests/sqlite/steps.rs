@@ -1,13 +1,13 @@
 //! Steps of the orchestrator: versions, outbox, timeline, evidence.
 
-use fettle_core::{Effect, TimelineEntry, TimelineKind};
+use fettle_core::{Effect, Remedy, TimelineEntry, TimelineKind};
 use fettle_model::{
-    AttemptEvidence, AttemptId, BatchStatus, RowCounts, RowOutcome, StageTimings, TaskId,
-    UnixMillis,
+    AppliedBy, AttemptEvidence, AttemptId, BatchStatus, Cause, RemedyOutcome, RemedyTaken,
+    RowCounts, RowOutcome, StageTimings, TaskId, UnixMillis,
 };
 use fettle_ports::{
     BatchCommit, BatchRecord, EffectId, RowErrorQuery, Store, StoreError, StoreExt, Submission,
-    TaskRecord,
+    TaskRecord, TrackRecord,
 };
 
 use crate::fixture::{Fixture, batch, failed_rows, job, namespace, record, report, state, step};
@@ -380,4 +380,59 @@ async fn a_submission_writes_its_task_with_the_first_step_or_not_at_all() {
             .unwrap();
         assert_eq!(found.is_some(), is_there, "task {n}");
     }
+}
+
+fn remedy(number: u32, outcome: Option<RemedyOutcome>) -> Remedy {
+    Remedy {
+        job_id: job(1, 0),
+        tier_num: 0,
+        number,
+        after: Some(AttemptId::of(&job(1, 0), number)),
+        cause: Cause::OutOfMemory,
+        taken: RemedyTaken::RaiseMemory {
+            from_bytes: 1,
+            to_bytes: 2,
+        },
+        by: AppliedBy::Policy,
+        reason: "no memory".to_owned(),
+        at: UnixMillis(3),
+        outcome,
+        ended_at: outcome.map(|_| UnixMillis(4)),
+    }
+}
+
+#[tokio::test]
+async fn a_remedy_is_kept_with_its_outcome_and_its_count_outlives_the_batch() {
+    let fixture = Fixture::new();
+    let mut state = fixture.submitted(1, 1).await;
+    let (worked, failed) = (Some(RemedyOutcome::Worked), Some(RemedyOutcome::Failed));
+    for remedies in [
+        vec![remedy(1, None)],
+        vec![remedy(1, failed), remedy(2, None)],
+        vec![remedy(2, worked)],
+    ] {
+        state.version += 1;
+        let commit = BatchCommit {
+            remedies,
+            ..step(&state)
+        };
+        fixture.store.commit(commit).await.unwrap();
+    }
+    let kept = fixture.store.remedies(&batch(1)).await.unwrap();
+    assert_eq!(kept, [remedy(1, failed), remedy(2, worked)]);
+    fixture
+        .store
+        .delete_batch(&namespace(1), &batch(1))
+        .await
+        .unwrap();
+    let learned = TrackRecord {
+        cause: "out_of_memory".to_owned(),
+        remedy: "raise_memory".to_owned(),
+        worked: 1,
+        failed: 1,
+    };
+    let records = fixture.store.track_record(&namespace(1)).await.unwrap();
+    assert_eq!(records, [learned]);
+    let others = fixture.store.track_record(&namespace(2)).await.unwrap();
+    assert_eq!(others, [], "tenants learn from their own");
 }

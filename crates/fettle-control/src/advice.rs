@@ -1,0 +1,72 @@
+//! What the diagnosis advises at the end of an attempt, so that the core can decide about a remedy in the same step.
+
+use fettle_core::{Advice, Batch, JobState, Overrides};
+use fettle_diagnose::{RemedyKind, Standing};
+use fettle_model::{
+    AttemptExit, AttemptId, AttemptStatus, BatchStatus, HealingMode, UnixMillis, WorkStatus,
+};
+
+use crate::control::Control;
+use crate::error::RequestError;
+
+impl Control {
+    /// Advice about an attempt that has just ended; none where the policy would not follow it. Its evidence must be in the store.
+    pub(crate) async fn advice(
+        &self,
+        batch: &Batch,
+        attempt: &AttemptId,
+        exit: &AttemptExit,
+    ) -> Result<Advice, RequestError> {
+        let asks = matches!(
+            exit,
+            AttemptExit::OutOfMemory | AttemptExit::WorkersKeepDying
+        );
+        if batch.healing.mode != HealingMode::Auto || !asks {
+            return Ok(Advice::default());
+        }
+        let over = as_if_over(batch, attempt, exit, self.clock().now());
+        let diagnosis = fettle_diagnose::diagnose(&self.facts_of(&over).await?);
+        let about = diagnosis.cases.iter().filter(|case| {
+            case.attempt.as_ref() == Some(attempt) && case.standing != Standing::Aside
+        });
+        let overrides = about
+            .flat_map(|case| &case.actions)
+            .find_map(|action| match &action.kind {
+                RemedyKind::RetryTier { overrides, .. } => Some(*overrides),
+                _ => None,
+            })
+            .unwrap_or_default();
+        Ok(Advice {
+            overrides: Overrides {
+                num_cpus: overrides.num_cpus,
+                num_gpus: overrides.num_gpus,
+                memory_bytes: overrides.memory_bytes,
+                requires_gpu: overrides.requires_gpu,
+                priority: overrides.priority,
+            },
+            transient_rows: 0,
+        })
+    }
+}
+
+/// The batch as it would be if this end were the last word: what the diagnosis then recommends is what is to be done now.
+fn as_if_over(batch: &Batch, attempt: &AttemptId, exit: &AttemptExit, now: UnixMillis) -> Batch {
+    let mut over = batch.clone();
+    over.status = BatchStatus::Failed;
+    over.ended_at = Some(now);
+    for tier in &mut over.tiers {
+        let ended = tier.jobs.iter_mut().find(|job| job.is_current(attempt));
+        let Some(job) = ended else { continue };
+        if let Some(last) = job.attempts.last_mut() {
+            last.status = AttemptStatus::Ended;
+            last.exit = Some(exit.clone());
+            last.ended_at = Some(now);
+        }
+        job.state = JobState::Done {
+            status: WorkStatus::Failed,
+            reason: None,
+        };
+        tier.status = WorkStatus::Failed;
+    }
+    over
+}
