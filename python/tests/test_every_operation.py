@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from conftest import KEY, Api, Server, unique
@@ -15,15 +14,6 @@ OPERATIONS = contract()
 # Who asks from elsewhere is told that there is nothing, or that he may not.
 TURNED_AWAY = {403, 404}
 OK = 200
-
-
-HEAL = ("POST", "/v1/buckets/{bucket_identifier}/batches/{batch_id}/tiers/{tier_num}/heal")
-
-
-def answering() -> list[Any]:
-    """All operations; those that are not built are marked, and a mark that is no longer true fails."""
-    mark = pytest.mark.xfail(strict=True, reason="healing is not built yet")
-    return [pytest.param(operation, marks=mark) if operation == HEAL else operation for operation in OPERATIONS]
 
 
 def names(operation: Operation) -> str:
@@ -52,7 +42,7 @@ def test_the_published_client_has_a_method_for_every_operation() -> None:
     assert [operation for operation in OPERATIONS if operation not in methods()] == []
 
 
-@pytest.mark.parametrize("operation", answering(), ids=names)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=names)
 def test_an_operation_answers_the_published_client(server: Server, world: World, operation: Operation) -> None:
     prepare(world, operation).send(client_of(server, world.api.namespace, KEY))
 

@@ -107,10 +107,17 @@ def test_retry_a_tier_with_a_gpu_and_priority(api: Api) -> None:
 
 
 @pytest.mark.parametrize("action", ["detect_stuck", "kill_duplicates", "sync_status"])
-def test_heal_is_refused_in_the_envelope_until_it_is_built(api: Api, completed: Ended, action: str) -> None:
+def test_healing_a_tier_that_is_well_finds_nothing(api: Api, completed: Ended, action: str) -> None:
     path = f"/buckets/{completed.bucket}/batches/{completed.batch}/tiers/0/heal"
-    error = api.refused(501, "POST", path, json={"action": action})
-    assert error["type"] == "NotImplementedError"
+    healed = api.ok("POST", path, json={"action": action})
+    assert healed["success"] is True
+    assert healed["findings"] == []
+
+
+def test_heal_names_its_actions_when_it_is_asked_for_another(api: Api, completed: Ended) -> None:
+    path = f"/buckets/{completed.bucket}/batches/{completed.batch}/tiers/0/heal"
+    error = api.refused(422, "POST", path, json={"action": "pray"})
+    assert "detect_stuck" in error["message"]
 
 
 def test_cancelling_a_tier_that_has_ended_is_a_conflict(api: Api, completed: Ended) -> None:

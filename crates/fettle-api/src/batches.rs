@@ -7,6 +7,7 @@ mod diagnose;
 mod diagnose_markdown;
 mod diagnose_tier;
 mod failed;
+mod heal;
 mod insight;
 mod list;
 mod logs;
@@ -80,7 +81,7 @@ fn of_one() -> ApiRouter<ApiState> {
         )
         .api_route("/{batch_id}/tiers/{tier_num}/cancel", post(tiers::cancel))
         .api_route("/{batch_id}/tiers/{tier_num}/retry", post(tiers::retry))
-        .api_route("/{batch_id}/tiers/{tier_num}/heal", post(tiers::heal))
+        .api_route("/{batch_id}/tiers/{tier_num}/heal", post(heal::heal))
         .api_route(
             "/{batch_id}/tiers/{tier_num}/jobs/{job_id}/cancel",
             post(tiers::cancel_job),

@@ -166,11 +166,6 @@ impl ApiError {
         }
     }
 
-    /// The operation is not built yet.
-    pub(crate) fn not_built(message: impl Into<String>) -> Self {
-        Self::new(ErrorType::NotImplementedError, message).with("retryable", false)
-    }
-
     /// What kind of error it is.
     #[must_use]
     pub(crate) fn error_type(&self) -> ErrorType {
@@ -276,7 +271,9 @@ impl From<ExecutorError> for ApiError {
             ExecutorError::Refused { .. } => {
                 Self::new(ErrorType::ValidationError, error.to_string())
             }
-            ExecutorError::Unavailable { .. } => Self::away("the backend", error),
+            ExecutorError::Unavailable { .. } | ExecutorError::Unlistable { .. } => {
+                Self::away("the backend", error)
+            }
         }
     }
 }

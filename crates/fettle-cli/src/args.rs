@@ -11,8 +11,8 @@ mod work;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use batch::{
-    AuditArgs, BatchCommand, CancelArgs, DiagnoseArgs, FailedArgs, GetArgs, ListArgs, LogsArgs,
-    RetryArgs, WatchArgs,
+    AuditArgs, BatchCommand, CancelArgs, DiagnoseArgs, FailedArgs, GetArgs, HealArgs, ListArgs,
+    LogsArgs, RetryArgs, WatchArgs,
 };
 pub use classify::{ClassifyArgs, RulesCommand};
 pub use serve::{DoctorArgs, ExecutorKind, InternalArgs, LogFormat, ServeArgs, StuckAction};

@@ -3,6 +3,7 @@
 //! Owns what is asked of the server and how its answers are printed. Each command prints the server's answer as it is with `--json`.
 
 mod act;
+mod heal;
 mod look;
 mod story;
 mod summary;
@@ -21,6 +22,7 @@ use crate::output::Printer;
 use crate::progress;
 
 pub(crate) use act::{cancel, carry_out_recommended, recommended, retry};
+pub(crate) use heal::heal;
 pub(crate) use look::{audit, failed, get, list, logs, print_audit};
 pub(crate) use story::{
     call as print_call, evidence as print_evidence, print as print_story, verdict as print_verdict,

@@ -88,6 +88,7 @@ async fn on_batches(
         BatchCommand::Diagnose(args) => batch::diagnose(connection, &args, printer).await,
         BatchCommand::Cancel(args) => batch::cancel(connection, &args, printer).await,
         BatchCommand::Retry(args) => batch::retry(connection, &args, printer).await,
+        BatchCommand::Heal(args) => batch::heal(connection, &args, printer).await,
         BatchCommand::Logs(args) => batch::logs(connection, &args, printer).await,
         BatchCommand::Audit(args) => batch::audit(connection, &args, printer).await,
         BatchCommand::Failed(args) => batch::failed(connection, &args, printer).await,

@@ -165,7 +165,7 @@ impl ProcessIdentity {
     }
 }
 
-fn boot_id() -> io::Result<String> {
+pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string(BOOT_ID_FILE)?.trim().to_owned())
 }
 

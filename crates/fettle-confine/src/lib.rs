@@ -4,6 +4,7 @@
 //! it never ends a process that is not in a group, session or identity that it was handed.
 
 pub mod attempt_dir;
+pub mod census;
 pub mod cgroup;
 pub mod confinement;
 pub mod doctor;
@@ -21,6 +22,7 @@ pub mod session;
 pub mod terminate;
 
 pub use attempt_dir::{AttemptDir, ExitRecord, read_json};
+pub use census::{Census, RunningDriver, census};
 pub use cgroup::{AttemptGroup, GroupError, WorkerGroup};
 pub use confinement::{CONFINEMENT_ENV, Confinement, Rejected, detect};
 pub use doctor::{Check, CheckLevel, DoctorReport, doctor};

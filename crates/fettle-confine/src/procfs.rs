@@ -110,6 +110,15 @@ pub(crate) fn has_environment(pid: u32, entry: &str) -> Option<bool> {
     )
 }
 
+/// The value of a variable of the environment with which a process was started; `None` also when it may not be read.
+pub(crate) fn environment(pid: u32, name: &str) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = bytes.split(|byte| *byte == 0);
+    let value =
+        entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    Some(String::from_utf8_lossy(value).into_owned())
+}
+
 /// The value of a line `Name:   123 kB` in a status-like text, in bytes.
 pub(crate) fn kib_field(text: &str, name: &str) -> Option<u64> {
     let line = text

@@ -1,7 +1,7 @@
 //! What the diagnosis advises at the end of an attempt, so that the core can decide about a remedy in the same step.
 
 use fettle_core::{Advice, Batch, JobState, Overrides};
-use fettle_diagnose::{RemedyKind, Standing};
+use fettle_diagnose::{RemedyKind, ResourceOverrides, Standing};
 use fettle_model::{
     AttemptExit, AttemptId, AttemptStatus, BatchStatus, HealingMode, UnixMillis, WorkStatus,
 };
@@ -37,15 +37,27 @@ impl Control {
             })
             .unwrap_or_default();
         Ok(Advice {
-            overrides: Overrides {
-                num_cpus: overrides.num_cpus,
-                num_gpus: overrides.num_gpus,
-                memory_bytes: overrides.memory_bytes,
-                requires_gpu: overrides.requires_gpu,
-                priority: overrides.priority,
-            },
+            overrides: core_overrides(overrides),
             transient_rows: 0,
         })
+    }
+}
+
+/// The same in the core's words.
+pub(crate) fn core_overrides(overrides: ResourceOverrides) -> Overrides {
+    let ResourceOverrides {
+        memory_bytes,
+        num_cpus,
+        num_gpus,
+        requires_gpu,
+        priority,
+    } = overrides;
+    Overrides {
+        num_cpus,
+        num_gpus,
+        memory_bytes,
+        requires_gpu,
+        priority,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::ControlConfig;
 use crate::fence::Fences;
 use crate::orchestrator::{MESSAGES_MAX, Message, Orchestrator};
 use crate::stuck::{self, PastSteps};
-use crate::{reconcile, token};
+use crate::{heal, reconcile, token};
 
 /// What the control room stands on.
 #[derive(Clone)]
@@ -96,6 +96,7 @@ impl Control {
             .tasks
             .spawn(reconcile::observe_attempts(shared.clone()));
         shared.tasks.spawn(stuck::watch(shared.clone()));
+        shared.tasks.spawn(heal::watch(shared.clone()));
         Ok(Self { shared })
     }
 

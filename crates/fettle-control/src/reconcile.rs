@@ -140,23 +140,30 @@ fn used(jobs: &[(&Arc<Batch>, &Job)]) -> Room {
 }
 
 async fn admitted(shared: &Shared, namespace: &NamespaceId, job: &Job) -> Event {
-    let number = u32::try_from(job.attempts.len())
-        .unwrap_or(u32::MAX)
-        .saturating_add(1);
+    let attempt = AttemptId::of(&job.id, job.next_number());
+    Event::JobAdmitted {
+        job: job.id.clone(),
+        submission: submission(shared, namespace, job, &attempt).await,
+    }
+}
+
+/// What an attempt is submitted with, for those who look at it.
+pub(crate) async fn submission(
+    shared: &Shared,
+    namespace: &NamespaceId,
+    job: &Job,
+    attempt: &AttemptId,
+) -> Submission {
     let executor = &shared.ports.executor;
     let source = spec::source(shared, namespace, &job.extractor).await;
     // An extractor that is gone is found again, with its error, when the attempt is started.
     let (plugin_archives, plugin_dependencies) = source.map(spec::shipped).unwrap_or_default();
-    let submission = Submission {
-        entrypoint: executor.entrypoint(&AttemptId::of(&job.id, number)),
+    Submission {
+        entrypoint: executor.entrypoint(attempt),
         deployment_mode: executor.name().to_owned(),
         env_vars_keys: executor.env_vars_keys(),
         plugin_archives,
         plugin_dependencies,
-    };
-    Event::JobAdmitted {
-        job: job.id.clone(),
-        submission,
     }
 }
 
@@ -182,7 +189,13 @@ pub(crate) async fn observe_attempts(shared: Arc<Shared>) {
     }
 }
 
-async fn take(shared: &Arc<Shared>, id: &AttemptId, live: &LiveAttempt, observation: Observation) {
+/// Believes what the backend shows of an attempt.
+pub(crate) async fn take(
+    shared: &Arc<Shared>,
+    id: &AttemptId,
+    live: &LiveAttempt,
+    observation: Observation,
+) {
     // An attempt that is just being started or stopped is looked at in the next round.
     let Ok(_settled) = live.fence.backend.try_lock() else {
         return;

@@ -7,15 +7,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use fettle_core::{TimelineEntry, TimelineKind};
+use fettle_core::{Event, TimelineEntry, TimelineKind};
 use fettle_diagnose::stuck::{LastWord, StuckFinding, examine};
 use fettle_model::report::Heartbeat;
-use fettle_model::{AttemptId, AttemptStatus, BatchId, KillOrder, NamespaceId, StepHistory};
+use fettle_model::{
+    AppliedBy, AttemptId, AttemptStatus, BatchId, Cause, HealingPolicy, KillOrder, NamespaceId,
+    StepHistory,
+};
 
 use crate::config::StuckMode;
 use crate::control::{Control, Live, Shared};
 use crate::error::RequestError;
 use crate::fence::{Fence, LiveAttempt};
+use crate::orchestrator::{is_settled, tell};
 
 /// How often live attempts are looked at: with a heartbeat a second this adds little to any limit, and a look costs microseconds.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -193,9 +197,24 @@ async fn deal_with(
     fence: &Fence,
     finding: &StuckFinding,
 ) -> Result<(), RequestError> {
-    let may_kill = shared.config.stuck.mode == StuckMode::Kill;
-    if may_kill && finding.is_killable() {
+    let may_act = shared.config.stuck.mode == StuckMode::Kill;
+    let batch = shared.batch(&fence.batch_id).filter(|_| may_act);
+    let policy = batch.as_ref().map(|batch| &batch.healing);
+    if finding.is_killable() && policy.is_some_and(HealingPolicy::may_end_workers) {
         return apply(shared, finding).await.map(drop);
+    }
+    if finding.worker.is_none() && policy.is_some_and(|policy| policy.limit(Cause::Stuck) > 0) {
+        let event = Event::RestartRequested {
+            attempt: finding.attempt.clone(),
+            cause: Cause::Stuck,
+            by: AppliedBy::Policy,
+            reason: finding.summary.clone(),
+        };
+        match tell(shared, &fence.batch_id, event).await {
+            // Its budget is spent, or it is being ended already.
+            Err(error) if is_settled(&error) => {}
+            other => return other.map(drop),
+        }
     }
     if shared.note_once(finding) {
         return note(shared, fence, finding, "nothing is done about it by itself").await;

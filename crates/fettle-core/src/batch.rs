@@ -218,6 +218,9 @@ pub struct Attempt {
     /// Why the orchestrator had it stopped, when no user did.
     #[serde(default)]
     pub stop: Option<Stop>,
+    /// Whether it was found running: rows that it finished may have been told to a memory that was lost.
+    #[serde(default)]
+    pub is_adopted: bool,
     /// Rows that had an outcome when it was planned: work that it did not do again.
     #[serde(default)]
     pub rows_before: u64,
@@ -268,6 +271,13 @@ impl Job {
     #[must_use]
     pub fn last_attempt(&self) -> Option<&Attempt> {
         self.attempts.last()
+    }
+
+    /// The number of the next attempt.
+    #[must_use]
+    pub fn next_number(&self) -> u32 {
+        let next = self.attempts.len().saturating_add(1);
+        u32::try_from(next).unwrap_or(u32::MAX)
     }
 
     /// The attempt that may be alive.

@@ -60,6 +60,13 @@ pub enum Event {
         /// Whether trying again may help.
         retryable: bool,
     },
+    /// An attempt of the job runs that the batch does not know: its next one, begun by a server whose memory of it was lost.
+    AttemptAdopted {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What it was submitted with, as far as the control room knows it.
+        submission: Submission,
+    },
     /// The driver reported for the first time.
     AttemptReported {
         /// The attempt.

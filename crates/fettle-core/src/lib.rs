@@ -18,5 +18,5 @@ pub use effect::{Effect, Effects, FailedRows, ReopenRows, SkipRows, WhichRows};
 pub use event::{Event, Overrides, PreparedRows, Scope, SkippedRows, Submission};
 pub use healing::{Advice, Budgets, KeptWork, Remedy, Stop};
 pub use plan::{BatchPlan, JobPlan, PlanError, TierPlan};
-pub use step::{Refusal, step};
+pub use step::{Refusal, can_be_adopted, step};
 pub use timeline::{TimelineEntry, TimelineKind};

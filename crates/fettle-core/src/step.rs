@@ -2,6 +2,7 @@
 //!
 //! One file per family of events stands below; this one dispatches and holds what they share.
 
+mod adopt;
 mod attempt;
 mod cancel;
 mod manifest;
@@ -19,6 +20,7 @@ use crate::event::Event;
 use crate::healing::Remedy;
 use crate::timeline::{TimelineEntry, TimelineKind};
 
+pub use adopt::can_be_adopted;
 pub(crate) use settle::begin_tier;
 
 /// Why an event changes nothing.
@@ -52,75 +54,66 @@ pub enum Refusal {
 
 /// Applies one event. A refusal leaves the batch as it was.
 pub fn step(batch: &mut Batch, now: UnixMillis, event: Event) -> Result<Effects, Refusal> {
-    let mut context = Context::new(now);
+    let mut collected = Context::new(now);
+    let context = &mut collected;
     match event {
-        Event::ManifestBuilt { job, rows } => manifest::built(batch, &job, rows, &mut context),
+        Event::ManifestBuilt { job, rows } => manifest::built(batch, &job, rows, context),
         Event::ManifestFailed {
             job,
             message,
             retryable,
-        } => manifest::failed(batch, &job, message, retryable, &mut context),
+        } => manifest::failed(batch, &job, message, retryable, context),
         Event::JobAdmitted { job, submission } => {
-            attempt::admitted(batch, &job, submission, &mut context)
+            attempt::admitted(batch, &job, submission, context)
         }
-        Event::JobRefused { job, message } => {
-            attempt::job_refused(batch, &job, message, &mut context)
-        }
+        Event::AttemptAdopted {
+            attempt,
+            submission,
+        } => adopt::adopted(batch, &attempt, submission, context),
+        Event::JobRefused { job, message } => attempt::job_refused(batch, &job, message, context),
         Event::AttemptSubmitted { attempt } => attempt::submitted(batch, &attempt),
         Event::AttemptRefused {
             attempt,
             message,
             retryable,
-        } => attempt::refused(batch, &attempt, message, retryable, &mut context),
-        Event::AttemptReported { attempt } => attempt::reported(batch, &attempt, &mut context),
+        } => attempt::refused(batch, &attempt, message, retryable, context),
+        Event::AttemptReported { attempt } => attempt::reported(batch, &attempt, context),
         Event::AttemptEnded {
             attempt,
             exit,
             counts,
             summary,
             advice,
-        } => {
-            let ended = attempt::Ended {
-                exit,
-                counts,
-                summary,
-                advice,
-            };
-            attempt::ended(batch, &attempt, ended, &mut context)
-        }
-        Event::AttemptLost { attempt, counts } => {
-            attempt::lost(batch, &attempt, counts, &mut context)
-        }
-        Event::PolicySet { policy } => stop::policy_set(batch, policy, &mut context),
+        } => attempt::ended(batch, &attempt, (exit, counts), (summary, advice), context),
+        Event::AttemptLost { attempt, counts } => attempt::lost(batch, &attempt, counts, context),
+        Event::PolicySet { policy } => stop::policy_set(batch, policy, context),
         Event::RestartRequested {
             attempt,
             cause,
             by,
             reason,
-        } => stop::restart_requested(batch, &attempt, (cause, by), reason, &mut context),
-        Event::RowsCounted { job, counts } => stop::rows_counted(batch, &job, counts, &mut context),
-        Event::BackoffElapsed { job } => attempt::backoff_elapsed(batch, &job, &mut context),
+        } => stop::restart_requested(batch, &attempt, (cause, by), reason, context),
+        Event::RowsCounted { job, counts } => stop::rows_counted(batch, &job, counts, context),
+        Event::BackoffElapsed { job } => attempt::backoff_elapsed(batch, &job, context),
         Event::CancelRequested { scope, reason } => {
-            cancel::requested(batch, &scope, reason, &mut context)
+            cancel::requested(batch, &scope, reason, context)
         }
         Event::RetryRequested {
             tier_num,
             overrides,
-        } => retry::requested(batch, tier_num, overrides, &mut context),
+        } => retry::requested(batch, tier_num, overrides, context),
         Event::FailedRowsRetryRequested {
             version,
             which,
             jobs,
-        } => retry::failed_rows_requested(batch, version, &which, &jobs, &mut context),
+        } => retry::failed_rows_requested(batch, version, &which, &jobs, context),
         Event::ResubmitRequested { from_tier, hold } => {
-            resubmit::requested(batch, from_tier, hold, &mut context)
+            resubmit::requested(batch, from_tier, hold, context)
         }
-        Event::HeldBatchSubmitted { overrides } => {
-            resubmit::released(batch, &overrides, &mut context)
-        }
+        Event::HeldBatchSubmitted { overrides } => resubmit::released(batch, &overrides, context),
     }?;
     batch.version += 1;
-    Ok(context.finish())
+    Ok(collected.finish())
 }
 
 /// What a step collects.

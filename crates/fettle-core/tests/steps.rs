@@ -845,3 +845,37 @@ fn kept_work_counts_rows_and_the_time_they_took() {
     let kept = batch.job(&job_id(0)).unwrap().1.kept_work();
     assert_eq!((kept.rows, kept.saved_ms), (8, 4_000));
 }
+
+/// The event is refused, and the batch stays as it is.
+fn refused(batch: &mut Batch, event: Event) {
+    let before = batch.clone();
+    step(batch, NOW, event).unwrap_err();
+    assert_eq!(*batch, before);
+}
+
+fn found_running(n: u8, number: u32) -> Event {
+    Event::AttemptAdopted {
+        attempt: AttemptId::of(&job_id(n), number),
+        submission: Submission::default(),
+    }
+}
+
+#[test]
+fn a_run_that_was_forgotten_is_taken_over_and_its_forgotten_rows_are_done_again() {
+    let mut batch = batch(1);
+    refused(&mut batch, found_running(0, 1));
+    take(&mut batch, built(0, ROWS));
+    refused(&mut batch, found_running(0, 2));
+    let effects = take(&mut batch, found_running(0, 1));
+    assert_eq!(
+        effects.effects,
+        Vec::<Effect>::new(),
+        "it is not started a second time"
+    );
+    assert_eq!(batch.status, BatchStatus::Processing);
+    refused(&mut batch, found_running(0, 1));
+    // Two of its rows were told to the memory that was lost.
+    take(&mut batch, ended(0, 1, AttemptExit::Finished, ROWS - 2, 0));
+    let waits = &batch.tiers[0].jobs[0].state;
+    assert!(matches!(waits, JobState::Waiting(Wait::Backoff { .. })));
+}

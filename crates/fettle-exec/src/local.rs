@@ -7,10 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fettle_confine::{AttemptDir, Confinement, detect, terminate};
+use fettle_confine::{AttemptDir, Confinement, TerminationScope, detect, terminate};
 use fettle_model::{AttemptId, AttemptSpec};
 use fettle_ports::executor::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, StopOutcome,
+    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
 };
 
 use crate::{blocking, logs};
@@ -19,6 +19,7 @@ use config::{LocalConfig, OpenError};
 use folder::Look;
 use inner::Inner;
 
+mod census;
 pub mod config;
 mod end;
 mod folder;
@@ -53,32 +54,6 @@ impl LocalExecutor {
     #[must_use]
     pub fn confinement(&self) -> &Confinement {
         &self.inner.confinement
-    }
-
-    /// The attempts whose driver lives, whoever started it; those that nobody asks for are orphans.
-    ///
-    /// # Errors
-    /// When the folder for attempts cannot be read.
-    pub async fn known(&self) -> io::Result<Vec<AttemptId>> {
-        let attempts = self.inner.config.data_dir.join("attempts");
-        let work = move || {
-            let mut found = Vec::new();
-            for entry in std::fs::read_dir(attempts)? {
-                let entry = entry?;
-                let id = entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse().ok());
-                let lives = matches!(
-                    folder::look(&AttemptDir::new(entry.path())),
-                    Ok(Look::Alive)
-                );
-                found.extend(id.filter(|_| lives));
-            }
-            found.sort_unstable();
-            Ok(found)
-        };
-        blocking(work).await
     }
 }
 
@@ -152,6 +127,37 @@ impl Executor for LocalExecutor {
                 message,
             });
         }
+        let ended = terminate(&scope, self.inner.config.stop_grace).await;
+        Ok(StopOutcome {
+            proven_gone: ended.proven_gone,
+            message: ended.describe(),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<Run>, ExecutorError> {
+        let data_dir = self.inner.config.data_dir.clone();
+        let listed = blocking(move || Ok(census::runs(&data_dir))).await;
+        listed.map_err(|error| ExecutorError::Unlistable {
+            message: error.to_string(),
+        })
+    }
+
+    async fn end_run(&self, run: &Run) -> Result<StopOutcome, ExecutorError> {
+        if run.is_the_attempts {
+            return self.stop(&run.attempt).await;
+        }
+        let Some(leader) = census::driver_named(&run.name) else {
+            let message = "it is over".to_owned();
+            return Ok(StopOutcome {
+                proven_gone: true,
+                message,
+            });
+        };
+        // Neither the group nor the marker: the attempt's own run may have the same.
+        let scope = TerminationScope {
+            leader: Some(leader),
+            ..TerminationScope::default()
+        };
         let ended = terminate(&scope, self.inner.config.stop_grace).await;
         Ok(StopOutcome {
             proven_gone: ended.proven_gone,

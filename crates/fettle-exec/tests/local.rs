@@ -265,7 +265,7 @@ async fn a_second_start_changes_nothing() {
     executor.start(&site.spec, "s3cret").await.unwrap();
     let driver = site.driver().await;
     executor.start(&site.spec, "s3cret").await.unwrap();
-    assert_eq!(executor.known().await.unwrap(), [site.id().clone()]);
+    assert_eq!(listed(&executor).await, [(site.id().clone(), true)]);
     assert_eq!(site.driver().await, driver);
     let log = async || {
         Some(fs::read_to_string(site.dir().driver_err()).unwrap()).filter(|log| !log.is_empty())
@@ -308,7 +308,7 @@ async fn a_driver_outlives_its_server_and_is_adopted_by_the_next() {
     assert!(!server.wait().unwrap().success());
     let driver = site.driver().await;
     let executor = site.executor("wait");
-    assert_eq!(executor.known().await.unwrap(), [site.id().clone()]);
+    assert_eq!(listed(&executor).await, [(site.id().clone(), true)]);
     executor.start(&site.spec, "s3cret").await.unwrap();
     assert_eq!(site.observe(&executor).await, Observation::Running);
     assert_eq!(
@@ -323,7 +323,58 @@ async fn a_driver_outlives_its_server_and_is_adopted_by_the_next() {
         evidence.driver_exit, None,
         "nobody saw how it ended, so nobody says"
     );
-    assert!(executor.known().await.unwrap().is_empty());
+    assert_eq!(listed(&executor).await, []);
+}
+
+/// Somebody took the folder of an attempt elsewhere and started a second driver there.
+#[tokio::test]
+async fn a_second_run_of_an_attempt_is_listed_and_ended_while_the_first_goes_on() {
+    let mut site = Site::new(40);
+    let url = site.data.path().join("control-url");
+    site.spec.control_url_file = Some(url.display().to_string());
+    let executor = site.started("wait").await;
+    let first = site.driver().await;
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["spec.json", "token"] {
+        fs::copy(site.dir().path().join(file), copy.path().join(file)).unwrap();
+    }
+    let mut second = Command::new(FIXTURE)
+        .args(["wait", "job", "--spec"])
+        .arg(copy.path().join("spec.json"))
+        .spawn()
+        .unwrap();
+    let both = async || {
+        let runs = executor.list().await.unwrap();
+        (runs.len() == 2).then_some(runs)
+    };
+    let runs = until("both runs are listed", both).await;
+    let stray = runs.iter().find(|run| !run.is_the_attempts).unwrap();
+    assert_eq!(stray.attempt, *site.id());
+    assert!(
+        stray.evidence.contains(&second.id().to_string()),
+        "{stray:?}"
+    );
+    let ended = tokio::spawn({
+        let (executor, stray) = (executor.clone(), stray.clone());
+        async move { executor.end_run(&stray).await.unwrap() }
+    });
+    tokio::task::spawn_blocking(move || second.wait().unwrap())
+        .await
+        .unwrap();
+    assert!(ended.await.unwrap().proven_gone);
+    assert_eq!(listed(&executor).await, [(site.id().clone(), true)]);
+    assert_eq!(site.driver().await, first);
+    assert!(is_alive(&first));
+    let again = executor.end_run(stray).await.unwrap();
+    assert!(again.proven_gone, "ending it twice is no error: {again:?}");
+}
+
+/// The runs that the backend shows, and whether each is its attempt's own.
+async fn listed(executor: &LocalExecutor) -> Vec<(AttemptId, bool)> {
+    let runs = executor.list().await.unwrap();
+    runs.into_iter()
+        .map(|run| (run.attempt, run.is_the_attempts))
+        .collect()
 }
 
 #[tokio::test]

@@ -145,6 +145,13 @@ impl HealingPolicy {
         given.unwrap_or(cause.budget_default()).min(BUDGET_MAX)
     }
 
+    /// Whether a worker that stands still may be ended for it. Its rows are tried again within the attempt, so this changes nothing of what
+    /// was asked for.
+    #[must_use]
+    pub fn may_end_workers(&self) -> bool {
+        self.mode != HealingMode::Off && self.budget(Cause::Stuck) > 0
+    }
+
     /// The most memory that may follow `present`, in bytes.
     #[must_use]
     pub fn memory_bytes_after(&self, present: u64) -> u64 {

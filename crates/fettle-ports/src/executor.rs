@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fettle_core::admission::Room;
 use fettle_model::{
-    AttemptEvidence, AttemptExit, AttemptId, AttemptSpec, StageTimings, UnixMillis,
+    AttemptEvidence, AttemptExit, AttemptId, AttemptSpec, BatchId, StageTimings, UnixMillis,
 };
 
 /// Why the backend could not do what was asked.
@@ -23,6 +23,12 @@ pub enum ExecutorError {
     Unavailable {
         /// The attempt.
         attempt: AttemptId,
+        /// What it said.
+        message: String,
+    },
+    /// The backend cannot say what runs on it.
+    #[error("the backend cannot say what runs on it: {message}")]
+    Unlistable {
         /// What it said.
         message: String,
     },
@@ -81,6 +87,25 @@ pub struct StopOutcome {
     pub message: String,
 }
 
+/// A run of an attempt that is alive on the backend, whoever started it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The attempt that it works for, as it says itself.
+    pub attempt: AttemptId,
+    /// The batch, as it says itself.
+    pub batch_id: BatchId,
+    /// The tier, as it says itself.
+    pub tier_num: u32,
+    /// The backend's own name for this run: processes here, a submission id elsewhere.
+    pub name: String,
+    /// Whether `observe` and `stop` of the attempt speak of this run. One of which they do not is a second run of the same attempt.
+    pub is_the_attempts: bool,
+    /// How long it has been running, in milliseconds, where that is known.
+    pub age_ms: Option<u64>,
+    /// For people: how it was seen.
+    pub evidence: String,
+}
+
 /// A log of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogName {
@@ -120,6 +145,16 @@ pub trait Executor: Send + Sync {
     async fn observe(&self, attempts: &[AttemptId]) -> Vec<(AttemptId, Observation)>;
     /// Ends the attempt: politely, then by force, then looks for what is left. Returns once it is over.
     async fn stop(&self, attempt: &AttemptId) -> Result<StopOutcome, ExecutorError>;
+    /// Every run that is alive on the backend and belongs to this server, whether this server knows of it or not.
+    async fn list(&self) -> Result<Vec<Run>, ExecutorError> {
+        Err(ExecutorError::Unlistable {
+            message: format!("the backend `{}` has no list of runs", self.name()),
+        })
+    }
+    /// Ends a run that `list` showed, as `stop` does an attempt. One that is over is no error.
+    async fn end_run(&self, run: &Run) -> Result<StopOutcome, ExecutorError> {
+        self.stop(&run.attempt).await
+    }
     /// Gives up the resources of an ended attempt; its logs stay.
     async fn forget(&self, attempt: &AttemptId) -> Result<(), ExecutorError>;
     /// The logs that exist.

@@ -21,7 +21,7 @@ pub use events::{
     StoredEvent,
 };
 pub use executor::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, StopOutcome,
+    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
 };
 pub use fettle_core::admission::Room;
 pub use index::{

@@ -28,6 +28,63 @@ pub struct HealingPolicy {
     pub failed_percent_max: Option<f64>,
 }
 
+/// The answer to `POST …/heal`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HealResponse {
+    /// Always `true`: what could not be mended is told by its finding.
+    pub success: bool,
+    /// The batch.
+    pub batch_id: String,
+    /// The tier.
+    pub tier_num: u32,
+    /// What was asked for.
+    pub action: String,
+    /// Whether it was only said what would be done.
+    pub dry_run: bool,
+    /// The tier's status now.
+    pub status: String,
+    /// The batch's status now.
+    pub batch_status: String,
+    /// What was found; empty when all is as it should be.
+    pub findings: Vec<HealFinding>,
+    /// How many of them were mended, or are being mended.
+    pub mended: u64,
+    /// For people.
+    pub message: String,
+}
+
+/// Something that is not as it should be, and what was done about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HealFinding {
+    /// What it is: `dead`, `hung`, `spinning`, `starved`, `blocked`, `slow_row`, `duplicate`, `superseded`, `orphan`, `stray`, `ended`,
+    /// `lost`, `unreachable`, `poison`, or the kind of a case of the diagnosis.
+    pub kind: String,
+    /// The job.
+    pub ray_job_id: Option<String>,
+    /// The attempt.
+    pub attempt_id: Option<String>,
+    /// The worker's number.
+    pub worker: Option<u32>,
+    /// The worker's process id.
+    pub pid: Option<u32>,
+    /// The rows that it is about.
+    pub rows: Vec<u32>,
+    /// How long it has been so, in seconds.
+    pub age_seconds: Option<f64>,
+    /// How sure it is, from 0 to 1.
+    pub confidence: f64,
+    /// In one sentence.
+    pub summary: String,
+    /// What it rests on.
+    pub evidence: Vec<String>,
+    /// What is done about it: `none`, `end_worker`, `restart_attempt`, `end_run`, `adopt`, `believe`, `fail_rows` or `retry_tier`.
+    pub action: String,
+    /// What came of that: `would_do`, `done`, `ordered`, `already_ordered`, `declined`, `nothing_to_do` or `failed`.
+    pub outcome: String,
+    /// More about the outcome.
+    pub detail: Option<String>,
+}
+
 /// Tells a field that is `null`, which takes a policy back, from one that is left out.
 pub(crate) fn given<'de, D: Deserializer<'de>>(
     deserializer: D,

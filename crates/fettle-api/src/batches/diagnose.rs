@@ -182,15 +182,15 @@ fn latest(timeline: &[TimelineEntry]) -> &[TimelineEntry] {
     &timeline[timeline.len().saturating_sub(TIMELINE_SHOWN_MAX)..]
 }
 
-/// Remedies as calls. A remedy that this server cannot carry out yet is left to `recommendations`, which people read.
+/// Remedies as calls.
 fn actions(
     record: &BatchRecord,
     actions: &[RemedyAction],
     records: &[TrackRecord],
 ) -> Vec<RecommendedAction> {
     let call = |action: &RemedyAction| {
-        let (path, body) = call_of(record, &action.kind)?;
-        Some(RecommendedAction {
+        let (path, body) = call_of(record, &action.kind);
+        RecommendedAction {
             method: "POST".to_owned(),
             path,
             body,
@@ -198,9 +198,9 @@ fn actions(
             expected_effect: action.expected_effect.clone(),
             confidence: action.confidence,
             track_record: track_record(&action.kind, records),
-        })
+        }
     };
-    actions.iter().filter_map(call).collect()
+    actions.iter().map(call).collect()
 }
 
 /// How often the like of a remedy has worked, whatever the cause was.
@@ -222,7 +222,7 @@ fn track_record(kind: &RemedyKind, records: &[TrackRecord]) -> Option<RemedyReco
     )
 }
 
-fn call_of(record: &BatchRecord, kind: &RemedyKind) -> Option<(String, Map<String, Value>)> {
+fn call_of(record: &BatchRecord, kind: &RemedyKind) -> (String, Map<String, Value>) {
     let base = path(record);
     match kind {
         RemedyKind::RetryTier {
@@ -234,15 +234,18 @@ fn call_of(record: &BatchRecord, kind: &RemedyKind) -> Option<(String, Map<Strin
                 Value::Object(map) => map.into_iter().filter_map(set).collect(),
                 _ => Map::new(),
             };
-            Some((format!("{base}/tiers/{tier_num}/retry"), body))
+            (format!("{base}/tiers/{tier_num}/retry"), body)
         }
         RemedyKind::RetryFailedDocuments { tier_nums, mode } => {
             let keys = [("retry_mode", json!(mode)), ("tier_nums", json!(tier_nums))];
             let body = keys.map(|(key, value)| (key.to_owned(), value));
-            Some((format!("{base}/retry"), body.into_iter().collect()))
+            (format!("{base}/retry"), body.into_iter().collect())
         }
-        RemedyKind::CancelBatch => Some((format!("{base}/cancel"), Map::new())),
-        RemedyKind::HealTier { .. } => None,
+        RemedyKind::CancelBatch => (format!("{base}/cancel"), Map::new()),
+        RemedyKind::HealTier { tier_num, action } => {
+            let body = Map::from_iter([("action".to_owned(), json!(action))]);
+            (format!("{base}/tiers/{tier_num}/heal"), body)
+        }
     }
 }
 
@@ -350,8 +353,7 @@ mod tests {
                 tier_num: 1,
                 overrides,
             },
-        )
-        .unwrap();
+        );
         assert_eq!(
             path,
             format!(
@@ -364,11 +366,18 @@ mod tests {
             tier_nums: vec![2, 1],
             mode: RetryMode::All,
         };
-        let (path, body) = call_of(&record, &failed).unwrap();
+        let (path, body) = call_of(&record, &failed);
         assert!(path.ends_with("/retry") && !path.contains("/tiers/"));
         assert_eq!(
             Value::Object(body),
             json!({"retry_mode": "all", "tier_nums": [2, 1]})
         );
+        let heal = RemedyKind::HealTier {
+            tier_num: 0,
+            action: fettle_diagnose::HealAction::DetectStuck,
+        };
+        let (path, body) = call_of(&record, &heal);
+        assert!(path.ends_with("/tiers/0/heal"));
+        assert_eq!(Value::Object(body), json!({"action": "detect_stuck"}));
     }
 }

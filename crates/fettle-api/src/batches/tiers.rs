@@ -1,32 +1,22 @@
-//! Tiers and jobs: cancel, retry with other resources, heal.
+//! Tiers and jobs: cancel, retry with other resources.
 
 use axum::Json;
 use axum::extract::State;
 use fettle_core::{Batch, Scope, Tier};
 use fettle_model::JobId;
 use fettle_ports::BatchRecord;
-use fettle_wire::batch::{HealRequest, ResourceOverrides, TierActionResponse};
+use fettle_wire::batch::{ResourceOverrides, TierActionResponse};
 use serde_json::{Map, Value, json};
 
 use super::submit::{CancelQuery, checked};
 use super::{At, batch_at, submitted};
-use crate::body::{Body, InPath, OptionalBody, Params};
+use crate::body::{InPath, OptionalBody, Params};
 use crate::error::ApiError;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
-/// Healing steps that the contract and the design know.
-const HEAL_ACTIONS: [&str; 6] = [
-    "detect_stuck",
-    "kill_duplicates",
-    "sync_status",
-    "adopt_orphans",
-    "quarantine_poison",
-    "auto",
-];
-
 /// The submitted batch and the tier that a path names.
-async fn tier_at(
+pub(super) async fn tier_at(
     state: &State<ApiState>,
     tenant: &Tenant,
     at: &At,
@@ -39,7 +29,7 @@ async fn tier_at(
     Ok((record, run, num))
 }
 
-fn tier(run: &Batch, num: u32) -> Result<&Tier, ApiError> {
+pub(super) fn tier(run: &Batch, num: u32) -> Result<&Tier, ApiError> {
     run.tiers
         .iter()
         .find(|tier| tier.num == num)
@@ -131,25 +121,4 @@ fn answer(
         submission_params: params,
         message,
     })
-}
-
-pub(super) async fn heal(
-    state: State<ApiState>,
-    tenant: Tenant,
-    InPath(at): InPath<At>,
-    Body(body): Body<HealRequest>,
-) -> Result<Json<TierActionResponse>, ApiError> {
-    tier_at(&state, &tenant, &at, "healing the tier").await?;
-    if !HEAL_ACTIONS.contains(&body.action.as_str()) {
-        let message = format!(
-            "`{}` is not an action; actions are {}",
-            body.action,
-            HEAL_ACTIONS.join(", ")
-        );
-        return Err(ApiError::invalid(&["action"], message));
-    }
-    Err(ApiError::not_built(format!(
-        "healing is not built yet, so `{}` was not done; `diagnose` tells what can be done by hand",
-        body.action
-    )))
 }

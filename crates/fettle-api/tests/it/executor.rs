@@ -9,13 +9,15 @@ use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptSpec, StageTimings, UnixMillis,
 };
 use fettle_ports::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Room, StopOutcome,
+    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Room, Run, StopOutcome,
 };
 use tempfile::TempDir;
 
 /// Nothing runs; an attempt lives until the test ends it or somebody stops it.
 pub(crate) struct PretendExecutor {
     attempts: Mutex<BTreeMap<AttemptId, Pretended>>,
+    /// Runs that somebody else has started.
+    strays: Mutex<Vec<Run>>,
     /// The control room drops its backend last, so the folder outlives the index that flushes into it.
     _folder: Arc<TempDir>,
 }
@@ -30,6 +32,7 @@ impl PretendExecutor {
     pub(crate) fn new(folder: Arc<TempDir>) -> Self {
         Self {
             attempts: Mutex::default(),
+            strays: Mutex::default(),
             _folder: folder,
         }
     }
@@ -41,6 +44,16 @@ impl PretendExecutor {
         running
             .map(|attempt| (attempt.spec.clone(), attempt.token.clone()))
             .collect()
+    }
+
+    /// Somebody else starts a run.
+    pub(crate) fn start_stray(&self, run: Run) {
+        self.strays.lock().unwrap().push(run);
+    }
+
+    /// The runs that somebody else has started and nobody has ended.
+    pub(crate) fn strays(&self) -> Vec<Run> {
+        self.strays.lock().unwrap().clone()
     }
 
     /// Lets an attempt end.
@@ -57,6 +70,19 @@ impl PretendExecutor {
             .unwrap()
             .end
             .get_or_insert((exit, evidence, stages));
+    }
+}
+
+/// The attempt's own run.
+pub(crate) fn run_of(spec: &AttemptSpec) -> Run {
+    Run {
+        name: spec.attempt_id.to_string(),
+        attempt: spec.attempt_id.clone(),
+        batch_id: spec.batch_id.clone(),
+        tier_num: spec.tier_num,
+        is_the_attempts: true,
+        age_ms: Some(5_000),
+        evidence: "pretended".to_owned(),
     }
 }
 
@@ -128,6 +154,28 @@ impl Executor for PretendExecutor {
             proven_gone: true,
             message: "nothing ran".into(),
         })
+    }
+
+    async fn list(&self) -> Result<Vec<Run>, ExecutorError> {
+        let running = self.running();
+        let own = running.iter().map(|(spec, _)| run_of(spec));
+        Ok(own.chain(self.strays()).collect())
+    }
+
+    async fn end_run(&self, run: &Run) -> Result<StopOutcome, ExecutorError> {
+        let is_stray = {
+            let mut strays = self.strays.lock().unwrap();
+            let before = strays.len();
+            strays.retain(|stray| stray.name != run.name);
+            strays.len() < before
+        };
+        if is_stray {
+            return Ok(StopOutcome {
+                proven_gone: true,
+                message: "the stray was ended".into(),
+            });
+        }
+        self.stop(&run.attempt).await
     }
 
     async fn forget(&self, _attempt: &AttemptId) -> Result<(), ExecutorError> {

@@ -15,6 +15,7 @@ mod document_changes;
 mod errors;
 mod executor;
 mod harness;
+mod heal;
 mod healing;
 mod identity;
 mod openapi;

@@ -424,11 +424,6 @@ async fn a_tier_that_ran_out_of_memory_is_explained_and_mended_by_the_recommende
     api.refused(404, "POST", &format!("{path}/tiers/9/retry"), Value::Null)
         .await;
     let heal = format!("{path}/tiers/0/heal");
-    assert_eq!(
-        api.refused(501, "POST", &heal, json!({"action": "detect_stuck"}))
-            .await["type"],
-        "NotImplementedError"
-    );
     api.refused(422, "POST", &heal, json!({"action": "dance"}))
         .await;
 }

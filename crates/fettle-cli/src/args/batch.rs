@@ -19,6 +19,8 @@ pub enum BatchCommand {
     Cancel(CancelArgs),
     /// Run a tier again, with other resources or as the diagnosis recommends
     Retry(RetryArgs),
+    /// Look for what is stuck, doubled, lost or poisoned in a tier, and mend it
+    Heal(HealArgs),
     /// Print what the drivers and workers wrote
     Logs(LogsArgs),
     /// Show that submitted = processed + failed + skipped, tier by tier
@@ -118,6 +120,33 @@ pub struct RetryArgs {
     pub priority: Option<i32>,
 }
 
+/// Options of `heal`.
+#[derive(Debug, Clone, Args)]
+pub struct HealArgs {
+    /// The batch's id
+    #[arg(value_name = "BATCH")]
+    pub batch: String,
+    /// The tier; the one at which the batch stands where it is left out
+    #[arg(long, value_name = "NUMBER")]
+    pub tier: Option<u32>,
+    /// What to look for
+    #[arg(long, value_name = "ACTION", default_value = "auto", value_parser = HEAL_ACTIONS)]
+    pub action: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What healing can look for; `auto` is all of it.
+const HEAL_ACTIONS: [&str; 6] = [
+    "detect_stuck",
+    "kill_duplicates",
+    "sync_status",
+    "adopt_orphans",
+    "quarantine_poison",
+    "auto",
+];
+
 /// Options of `logs`.
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
@@ -194,6 +223,15 @@ mod tests {
         ));
         assert!(!accepts("fettle batch retry btch_1 --recommended --tier 1"));
         assert!(!accepts("fettle batch retry btch_1 --tier 1 --memory lots"));
+    }
+
+    #[test]
+    fn healing_looks_for_everything_unless_it_is_told_what_for() {
+        assert!(accepts("fettle batch heal btch_1"));
+        assert!(accepts(
+            "fettle batch heal btch_1 --tier 1 --action detect_stuck --dry-run"
+        ));
+        assert!(!accepts("fettle batch heal btch_1 --action pray"));
     }
 
     #[test]

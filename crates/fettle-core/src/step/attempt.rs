@@ -27,25 +27,10 @@ pub(super) fn admitted(
             present: describe(job),
         });
     }
-    let number = u32::try_from(job.attempts.len())
-        .unwrap_or(u32::MAX)
-        .saturating_add(1);
-    let attempt = Attempt {
-        id: AttemptId::of(&job.id, number),
-        number,
-        status: AttemptStatus::Planned,
-        params: params(job, submission, context),
-        cause: cause(job),
-        planned_at: context.now,
-        started_at: None,
-        ended_at: None,
-        exit: None,
-        stop: None,
-        rows_before: job.counts.total(),
-        rows_done: 0,
-    };
+    let cause = cause(job);
+    let attempt = next(job, AttemptStatus::Planned, cause, submission, context);
     let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
-    let message = format!("attempt {number} planned ({})", attempt.cause);
+    let message = format!("attempt {} planned ({})", attempt.number, attempt.cause);
     context.note_attempt(TimelineKind::AttemptPlanned, tier_num, &attempt.id, message);
     context.act(Effect::StartAttempt {
         attempt: attempt.id.clone(),
@@ -55,6 +40,32 @@ pub(super) fn admitted(
     batch.status = BatchStatus::Processing;
     batch.started_at.get_or_insert(context.now);
     Ok(())
+}
+
+/// The job's next attempt.
+pub(super) fn next(
+    job: &Job,
+    status: AttemptStatus,
+    cause: String,
+    submission: Submission,
+    context: &Context,
+) -> Attempt {
+    let number = job.next_number();
+    Attempt {
+        id: AttemptId::of(&job.id, number),
+        number,
+        status,
+        params: params(job, submission, context),
+        cause,
+        planned_at: context.now,
+        started_at: None,
+        ended_at: None,
+        exit: None,
+        stop: None,
+        is_adopted: false,
+        rows_before: job.counts.total(),
+        rows_done: 0,
+    }
 }
 
 fn params(job: &Job, submission: Submission, context: &Context) -> SubmissionParams {
@@ -213,37 +224,24 @@ pub(super) fn reported(
     Ok(())
 }
 
-/// What is known when an attempt has ended.
-pub(super) struct Ended {
-    pub(super) exit: AttemptExit,
-    pub(super) counts: RowCounts,
-    pub(super) summary: String,
-    pub(super) advice: Advice,
-}
-
 pub(super) fn ended(
     batch: &mut Batch,
     id: &AttemptId,
-    ended: Ended,
+    (exit, counts): (AttemptExit, RowCounts),
+    (summary, advice): (String, Advice),
     context: &mut Context,
 ) -> Result<(), Refusal> {
     context.act(Effect::ForgetAttempt {
         attempt: id.clone(),
     });
     let end = End {
-        exit: Some(ended.exit),
+        exit: Some(exit),
         cause: None,
-        summary: ended.summary,
-        advice: ended.advice,
+        summary,
+        advice,
     };
-    over(
-        batch,
-        id,
-        ("an end", AttemptStatus::Ended),
-        ended.counts,
-        &end,
-        context,
-    )
+    let what = ("an end", AttemptStatus::Ended);
+    over(batch, id, what, counts, &end, context)
 }
 
 pub(super) fn lost(

@@ -31,6 +31,7 @@ pub(super) fn decide(
     context: &mut Context,
 ) {
     let stop = job.last_attempt().and_then(|attempt| attempt.stop.clone());
+    let is_adopted = job.last_attempt().is_some_and(|attempt| attempt.is_adopted);
     let cause = cause(end, stop.as_ref());
     settle_remedy(job, cause, context);
     if job.unfinished_rows() == 0 {
@@ -60,6 +61,16 @@ pub(super) fn decide(
                 cause,
                 by: AppliedBy::Policy,
                 text: end.summary.clone(),
+            };
+            retry(job, policy, tier, reason, &end.advice, context);
+        }
+        // Rows that it finished before were told to a memory that was lost; they are done again, which is harmless.
+        (_, None) if end.exit == Some(AttemptExit::Finished) && is_adopted => {
+            let left = job.unfinished_rows();
+            let reason = Reason {
+                cause: Cause::AttemptLost,
+                by: AppliedBy::Policy,
+                text: format!("{left} row(s) of an attempt that was taken over have no outcome"),
             };
             retry(job, policy, tier, reason, &end.advice, context);
         }

@@ -8,7 +8,8 @@ use fettle_model::{
 };
 use fettle_ports::{
     BatchCommit, BatchFilter, BatchRecord, EffectId, ErrorGroups, JobCounts, ObjectRecord, Page,
-    PendingEffect, ResourceKind, RowErrorQuery, RowsCommit, Store, StoreError, StoredRowError, TrackRecord,
+    PendingEffect, ResourceKind, RowErrorQuery, RowsCommit, Store, StoreError, StoredRowError,
+    TrackRecord,
 };
 use serde_json::Value;
 
@@ -19,7 +20,8 @@ use super::resources::ResourceRow;
 use super::rows::ReportRow;
 use super::steps::StepRow;
 use super::{
-    SqliteStore, batches, error_groups, evidence, listing, objects, remedies, reopen, resources, rows, steps,
+    SqliteStore, batches, error_groups, evidence, listing, objects, remedies, reopen, resources,
+    rows, steps,
 };
 
 #[async_trait]

@@ -14,7 +14,13 @@ const APPLICATION_ID: i64 = 0x4674_746c;
 
 /// One entry per version, applied in order.
 const MIGRATIONS: &[&str] = &[
-    V1, V2, EVENTS, ERROR_GROUPS, REQUESTS, ROW_RETRIES, REMEDIES,
+    V1,
+    V2,
+    EVENTS,
+    ERROR_GROUPS,
+    REQUESTS,
+    ROW_RETRIES,
+    REMEDIES,
 ];
 
 /// Sequence numbers are cursors and outbox ids; AUTOINCREMENT keeps them from ever being given twice.
