@@ -1,9 +1,10 @@
 //! What the diagnosis advises at the end of an attempt, so that the core can decide about a remedy in the same step.
 
-use fettle_core::{Advice, Batch, JobState, Overrides};
+use fettle_core::{Advice, Batch, FailedRows, JobState, Overrides};
 use fettle_diagnose::{RemedyKind, ResourceOverrides, Standing};
 use fettle_model::{
-    AttemptExit, AttemptId, AttemptStatus, BatchStatus, HealingMode, UnixMillis, WorkStatus,
+    AttemptExit, AttemptId, AttemptStatus, BatchStatus, Cause, DocumentErrorClass, HealingMode,
+    UnixMillis, WorkStatus,
 };
 
 use crate::control::Control;
@@ -17,6 +18,12 @@ impl Control {
         attempt: &AttemptId,
         exit: &AttemptExit,
     ) -> Result<Advice, RequestError> {
+        if *exit == AttemptExit::Finished {
+            return Ok(Advice {
+                transient_rows: self.transient_rows(batch, attempt).await?,
+                ..Advice::default()
+            });
+        }
         let asks = matches!(
             exit,
             AttemptExit::OutOfMemory | AttemptExit::WorkersKeepDying
@@ -40,6 +47,23 @@ impl Control {
             overrides: core_overrides(overrides),
             transient_rows: 0,
         })
+    }
+
+    /// Failed rows of an attempt's job whose error may pass, where the policy would try them again.
+    async fn transient_rows(
+        &self,
+        batch: &Batch,
+        attempt: &AttemptId,
+    ) -> Result<u64, RequestError> {
+        let job = attempt.split().map(|(job, _)| job);
+        let Some(job) = job.filter(|_| batch.healing.limit(Cause::TransientErrors) > 0) else {
+            return Ok(0);
+        };
+        let which = FailedRows {
+            classes: vec![DocumentErrorClass::Transient],
+            ..FailedRows::default()
+        };
+        Ok(self.store().count_failed_rows(&job, &which).await?)
     }
 }
 

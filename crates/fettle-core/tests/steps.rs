@@ -733,6 +733,35 @@ fn memory_is_raised_within_cap_growth_and_budget_and_then_no_more() {
 }
 
 #[test]
+fn failed_rows_whose_error_may_pass_are_tried_again_within_the_budget_and_no_more() {
+    let mut batch = running_with(auto());
+    let finished = |number, failed, transient_rows| {
+        let mut event = ended(0, number, AttemptExit::Finished, ROWS - failed, failed);
+        if let Event::AttemptEnded { advice, .. } = &mut event {
+            advice.transient_rows = transient_rows;
+        }
+        event
+    };
+    let decided = take(&mut batch, finished(1, 3, 2));
+    let transient = FailedRows {
+        classes: vec![DocumentErrorClass::Transient],
+        ..FailedRows::default()
+    };
+    assert_eq!(decided.reopen_rows, vec![failed_rows_of(0, transient)]);
+    assert_eq!(batch.job(&job_id(0)).unwrap().1.unfinished_rows(), 2);
+    next_attempt(&mut batch);
+    let given_back = |rows| RemedyTaken::RetryFailedRows { rows };
+    let worked = remedies(&mut batch, finished(2, 2, 1));
+    let outcome = (given_back(2), Some(RemedyOutcome::Worked));
+    assert_eq!(worked, vec![outcome, (given_back(1), None)]);
+    next_attempt(&mut batch);
+    let in_vain = remedies(&mut batch, finished(3, 2, 1));
+    let outcome = (given_back(1), Some(RemedyOutcome::Failed));
+    assert_eq!(in_vain, vec![outcome], "the budget is two");
+    assert_eq!(batch.status, BatchStatus::CompletedWithErrors);
+}
+
+#[test]
 fn a_policy_that_is_off_lets_the_first_end_stand() {
     let mut batch = running_with(HealingPolicy {
         mode: HealingMode::Off,

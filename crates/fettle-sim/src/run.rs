@@ -122,13 +122,13 @@ fn end(world: &World, attempt: &AttemptId, lost: bool) -> Option<Event> {
             exit: exit.clone(),
             counts,
             summary: format!("{exit:?}"),
-            advice: advice(world, &job),
+            advice: advice(world, &job, exit),
         }
     })
 }
 
-/// Mostly twice the memory, as after a peak that was cut off.
-fn advice(world: &World, job: &JobId) -> Advice {
+/// Mostly twice the memory, as after a peak that was cut off; and all errors of rows may pass.
+fn advice(world: &World, job: &JobId, exit: &AttemptExit) -> Advice {
     let present = world
         .memory
         .job(job)
@@ -140,7 +140,10 @@ fn advice(world: &World, job: &JobId) -> Advice {
                 .map(|bytes| bytes * 2),
             ..Overrides::default()
         },
-        transient_rows: 0,
+        transient_rows: match exit {
+            AttemptExit::Finished => world.counts(job).failed,
+            _ => 0,
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Healing policies: which is in force, and what `auto` does by itself.
 
-use fettle_model::{AttemptEvidence, AttemptExit};
+use fettle_model::{AttemptEvidence, AttemptExit, DocumentErrorClass};
 use serde_json::{Value, json};
 
 use crate::harness::{Api, eventually};
@@ -127,4 +127,28 @@ async fn a_batch_is_stopped_when_more_rows_fail_than_the_policy_allows() {
     assert!(error.contains("1 of 3 row(s) failed"), "{error}");
     assert_eq!(batch["documents_written"], 1, "what is done is kept");
     assert!(api.executor.running().is_empty(), "the driver was stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_auto_rows_whose_error_may_pass_are_tried_again_and_others_are_not() {
+    let api = Api::new().await;
+    let (path, objects, _) = submitted(&api, &["one", "two", "three"]).await;
+    set(&api, BUCKET, json!({"mode": "auto"})).await;
+    let first = Driver::next(&api).await;
+    let mut passing = first.failure(1, &objects[1]);
+    passing.error.as_mut().unwrap().class = DocumentErrorClass::Transient;
+    let lasting = first.failure(2, &objects[2]);
+    first
+        .rows(vec![first.document(0, "one"), passing, lasting])
+        .await;
+    first.end(AttemptExit::Finished, AttemptEvidence::default());
+    let second = after_backoff(&api).await;
+    assert_eq!(second.spec.pending.count(), 1);
+    second.rows(vec![second.document(1, "two")]).await;
+    second.end(AttemptExit::Finished, AttemptEvidence::default());
+    let batch = reached(&api, &path, "COMPLETED_WITH_ERRORS").await;
+    assert_eq!(batch["documents_written"], 2);
+    let tier = &batch["tier_tasks"][0];
+    assert_eq!(tier["retry_reason"], "rows failed of what may pass");
+    assert_eq!(tier["kept_work"]["rows"], 2);
 }

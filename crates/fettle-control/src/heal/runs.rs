@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fettle_core::{Batch, Event, can_be_adopted};
 use fettle_model::{AppliedBy, BatchId, HealingMode, NamespaceId};
-use fettle_ports::Run;
+use fettle_ports::{ExecutorError, Run};
 
 use super::{Done, HealFinding, HealOutcome, HealStep, Site};
 use crate::control::{Control, Shared};
@@ -102,7 +102,14 @@ fn told(kind: &'static str, what: &str, run: &Run) -> HealFinding {
 
 /// The tier's runs. The batch is read after them, so that an attempt that was begun meanwhile is known.
 async fn seen(site: &Site<'_>) -> Result<Vec<(Run, Standing)>, RequestError> {
-    let runs = site.control.executor().list().await?;
+    let runs = match site.control.executor().list().await {
+        // Where nobody can say what runs, nothing is concluded; what is believed to run is asked for by name all the same.
+        Err(ExecutorError::Unlistable { message }) => {
+            tracing::info!(message, "orphans and duplicates were not looked for");
+            return Ok(Vec::new());
+        }
+        other => other?,
+    };
     let batch = site.state().await?;
     let of_tier = runs
         .into_iter()

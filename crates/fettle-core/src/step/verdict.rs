@@ -1,10 +1,12 @@
 //! What the end of an attempt means for its job: it is over, or another attempt follows within the budget of the cause.
 
 use fettle_model::{
-    AppliedBy, AttemptExit, AttemptId, Cause, HealingPolicy, RemedyOutcome, RemedyTaken, WorkStatus,
+    AppliedBy, AttemptExit, AttemptId, Cause, DocumentErrorClass, HealingPolicy, RemedyOutcome,
+    RemedyTaken, WorkStatus,
 };
 
 use crate::batch::{Job, JobState, Wait};
+use crate::effect::{FailedRows, WhichRows};
 use crate::healing::{Advice, Remedy, Stop, backoff_ms, fails_too_much};
 use crate::step::Context;
 use crate::step::settle::{end_job, end_job_by_counts};
@@ -33,8 +35,13 @@ pub(super) fn decide(
     let stop = job.last_attempt().and_then(|attempt| attempt.stop.clone());
     let is_adopted = job.last_attempt().is_some_and(|attempt| attempt.is_adopted);
     let cause = cause(end, stop.as_ref());
-    settle_remedy(job, cause, context);
+    settle_remedy(job, cause, end.advice.transient_rows, context);
     if job.unfinished_rows() == 0 {
+        let may_be_tried_again = stop.is_none() && job.cancel.is_none();
+        let transient_rows = end.advice.transient_rows;
+        if may_be_tried_again && give_back(job, policy, tier, transient_rows, context) {
+            return;
+        }
         return all_have_an_outcome(job, policy, tier, context);
     }
     if canceled(job, tier, context) {
@@ -170,6 +177,40 @@ pub(super) fn retry(
         );
         return fail(job, tier, text, context);
     };
+    wait(job, tier, reason, taken, context);
+}
+
+/// Gives back failed rows whose error may pass, to be tried again after a wait. Says whether it does: the budget may be spent.
+fn give_back(
+    job: &mut Job,
+    policy: &HealingPolicy,
+    tier: u32,
+    transient_rows: u64,
+    context: &mut Context,
+) -> bool {
+    let cause = Cause::TransientErrors;
+    let rows = transient_rows.min(job.counts.failed);
+    if rows == 0 || job.budgets.spent(cause) >= policy.limit(cause) {
+        return false;
+    }
+    job.counts.failed -= rows;
+    let which = FailedRows {
+        classes: vec![DocumentErrorClass::Transient],
+        ..FailedRows::default()
+    };
+    context.reopen_rows(&job.id, WhichRows::Failed(which));
+    let reason = Reason {
+        cause,
+        by: AppliedBy::Policy,
+        text: format!("{rows} row(s) failed of what may pass"),
+    };
+    let taken = RemedyTaken::RetryFailedRows { rows };
+    wait(job, tier, reason, taken, context);
+    true
+}
+
+/// Spends the budget, records the remedy, and lets the next attempt wait for its back-off.
+fn wait(job: &mut Job, tier: u32, reason: Reason, taken: RemedyTaken, context: &mut Context) {
     let number = job.budgets.spend(reason.cause);
     let seed = job
         .last_attempt()
@@ -268,19 +309,25 @@ fn describe(taken: RemedyTaken) -> String {
     }
 }
 
-/// Tells what became of the last remedy, now that the attempt after it has ended by `cause`.
-fn settle_remedy(job: &mut Job, cause: Option<Cause>, context: &mut Context) {
+/// Tells what became of the last remedy, now that the attempt after it has ended by `cause`, and so many failed rows may still pass.
+fn settle_remedy(job: &mut Job, cause: Option<Cause>, transient_rows: u64, context: &mut Context) {
     let Some(remedy) = &job.remedy else { return };
     let has_done = job
         .last_attempt()
         .is_some_and(|attempt| attempt.rows_done > 0);
     let outcome = match cause {
+        None if is_in_vain(remedy.taken, transient_rows) => RemedyOutcome::Failed,
         _ if job.unfinished_rows() == 0 => RemedyOutcome::Worked,
         Some(cause) if cause == remedy.cause => RemedyOutcome::Failed,
         _ if has_done => RemedyOutcome::Worked,
         _ => RemedyOutcome::Untried,
     };
     end_remedy(job, outcome, context);
+}
+
+/// Whether none of the rows that were given back did better.
+fn is_in_vain(taken: RemedyTaken, transient_rows: u64) -> bool {
+    matches!(taken, RemedyTaken::RetryFailedRows { rows } if transient_rows >= rows)
 }
 
 /// The last remedy has come to this.
