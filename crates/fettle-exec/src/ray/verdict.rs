@@ -86,6 +86,10 @@ pub(super) fn vanished(
 }
 
 fn silent_exit(job: &Job, stop_ordered: bool) -> AttemptExit {
+    // It said so, and its last word could not be fetched any more; whether rows are left is counted elsewhere.
+    if job.status == JobStatus::Succeeded {
+        return AttemptExit::Finished;
+    }
     let was_stopped =
         job.status == JobStatus::Stopped || job.driver_exit_code == Some(CANCELLED_CODE);
     if stop_ordered || was_stopped {
@@ -211,6 +215,17 @@ mod tests {
         let foreign = judged(text, None, false);
         assert_eq!(foreign.exit, AttemptExit::Cancelled);
         assert!(foreign.evidence.backend_messages[1].contains("not by this server"));
+    }
+
+    #[test]
+    fn a_driver_that_ended_well_has_finished_even_where_its_last_word_is_lost() {
+        let end = judged(
+            r#"{"status": "SUCCEEDED", "driver_exit_code": 0}"#,
+            None,
+            false,
+        );
+        assert_eq!(end.exit, AttemptExit::Finished);
+        assert!(end.evidence.backend_messages.is_empty());
     }
 
     #[test]
