@@ -275,7 +275,7 @@ CASES: dict[Operation, Case] = {
     ("POST", BATCH + "/tiers/{tier_num}/jobs/{ray_job_id}/cancel"): Case(a_running_job, query={"reason": "a test"}),
     ("POST", BATCH + "/tiers/{tier_num}/retry"): Case(World.failed, is_just({})),
     ("POST", BATCH + "/tiers/{tier_num}/heal"): Case(World.failed, is_just({"action": "detect_stuck", "dry_run": True})),
-    ("POST", BATCH + "/retry"): Case(World.failed, is_just({"mode": "all"})),
+    ("POST", BATCH + "/retry"): Case(World.failed, is_just({"retry_mode": "all"})),
     ("POST", BATCH + "/resubmit"): Case(World.failed, is_just({})),
     ("POST", "/v1/batches/{batch_id}/cancel"): Case(World.running, query={"reason": "a test"}),
     ("DELETE", "/v1/tasks/{task_id}"): Case(a_task),

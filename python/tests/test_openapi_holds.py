@@ -9,7 +9,8 @@ from pathlib import Path
 from conftest import KEY, Api, Server, make_api, unique
 
 # Requests are made for so long; the seed makes them the same each time, as far as the time reaches.
-SECONDS = 45
+SECONDS = 35
+STATEFUL_SECONDS = 15
 SEED = 20260101
 CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance,status_code_conformance"
 
@@ -41,16 +42,30 @@ def resources(api: Api) -> dict[str, str]:
     }
 
 
+def run(api: Api, folder: Path, key: str, seconds: int, *options: str) -> None:
+    command = [str(Path(sys.executable).with_name("st")), "--config-file", str(folder / "schemathesis.toml")]
+    command += ["run", f"{api.server.url}/openapi.json", "--max-time", str(seconds), "--seed", str(SEED)]
+    command += ["--header", f"Authorization: Bearer {key}", "--header", f"X-Namespace: {api.namespace}"]
+    command += ["--mode", "all", "--checks", CHECKS, "--continue-on-failure", "--request-timeout", "60", "--no-color"]
+    command += ["--generation-database", "none", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300 + seconds)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
 def test_no_request_gets_a_fault_or_an_answer_outside_the_document(server: Server, tmp_path: Path) -> None:
     api = make_api(server)
     lines = [f'"path.{name}" = "{value}"' for name, value in resources(api).items()]
-    config = tmp_path / "schemathesis.toml"
-    config.write_text("\n".join(["[parameters]", *lines, ""]))
-    command = [str(Path(sys.executable).with_name("st")), "--config-file", str(config), "run", f"{server.url}/openapi.json"]
-    command += ["--header", f"Authorization: Bearer {KEY}", "--header", f"X-Namespace: {api.namespace}"]
-    command += ["--max-time", str(SECONDS), "--seed", str(SEED), "--mode", "all", "--checks", CHECKS]
-    command += ["--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--request-timeout", "60", "--no-color"]
+    (tmp_path / "schemathesis.toml").write_text("\n".join(["[parameters]", *lines, ""]))
     # What is named above must last as long as the run.
-    command += ["--exclude-method", "DELETE", "--generation-database", "none"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=10 * SECONDS)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    run(api, tmp_path, KEY, SECONDS, "--phases", "examples,coverage,fuzzing", "--exclude-method", "DELETE")
+
+
+def test_no_chain_of_requests_does_either(server: Server, tmp_path: Path) -> None:
+    """What one request made, the next ones read, change and delete."""
+    api = make_api(server)
+    scope = {"resource_type": "namespace", "resource_id": api.namespace}
+    # A key of this namespace alone, so that no other test loses what it stands on.
+    body = {"name": unique("chains"), "permissions": ["read", "write", "delete"], "scopes": [scope]}
+    key = api.ok("POST", "/organizations/users/chains@example.org/api-keys", json=body)["key"]
+    (tmp_path / "schemathesis.toml").write_text("")
+    run(api, tmp_path, key, STATEFUL_SECONDS, "--phases", "stateful")

@@ -173,6 +173,9 @@ async fn find(
 struct ListQuery {
     /// Whether revoked keys are wanted too.
     include_revoked: Option<bool>,
+    /// Has no effect: there are no keys of sessions.
+    #[serde(rename = "include_session_keys")]
+    _include_session_keys: Option<bool>,
 }
 
 async fn list(

@@ -12,11 +12,13 @@ mod insight;
 mod list;
 mod logs;
 mod progress;
+mod queue;
 mod retries;
 mod retry;
 mod submit;
 mod tiers;
 mod view;
+mod view_errors;
 mod view_tier;
 
 use aide::axum::ApiRouter;
@@ -54,6 +56,7 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
     let by_id = ApiRouter::new()
         .api_route("/", get(list::all_get))
         .api_route("/list", post(list::all_post))
+        .api_route("/queue", get(queue::queue))
         .merge(of_one());
     ApiRouter::new()
         .nest("/buckets/{bucket}/batches", below_bucket)

@@ -18,6 +18,8 @@ use fettle_wire::collection::{
     CollectionResponse, CreateCollectionRequest, PatchCollectionRequest,
 };
 use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::body::{Body, InPath, OptionalBody, Params};
 use crate::error::ApiError;
@@ -84,11 +86,27 @@ async fn read(
     Ok(Json(view::view(&state, record).await?))
 }
 
+#[derive(Deserialize, JsonSchema)]
+struct ListQuery {
+    /// Must be the namespace of the request.
+    namespace_id: Option<String>,
+    /// Has no effect: Fettle has no collections of its own.
+    #[serde(rename = "include_system")]
+    _include_system: Option<bool>,
+}
+
 async fn list_get(
     State(state): State<ApiState>,
     tenant: Tenant,
     Params(query): Params<PageQuery>,
+    Params(more): Params<ListQuery>,
 ) -> Result<Json<ListResponse<CollectionResponse>>, ApiError> {
+    if let Some(id) = &more.namespace_id
+        && id != tenant.namespace_id.as_str()
+    {
+        let message = "is not the namespace of this request; name it in the X-Namespace header";
+        return Err(ApiError::invalid_query("namespace_id", message));
+    }
     list(
         &state,
         &tenant,

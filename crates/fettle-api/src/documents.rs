@@ -35,9 +35,9 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
     ApiRouter::new()
         .api_route(
             "/collections/{collection}/documents",
-            post(change::create).get(list_get),
+            post(change::create).get(listed),
         )
-        .api_route("/collections/{collection}/documents/list", post(list_post))
+        .api_route("/collections/{collection}/documents/list", post(listed))
         .api_route(
             "/collections/{collection}/documents/{document}/ancestors",
             get(lineage::ancestors),
@@ -65,27 +65,21 @@ struct ReadQuery {
     return_vectors: Option<bool>,
     /// A filter as JSON, in lists.
     filters: Option<String>,
+    /// Accepted as `false`: documents have no files of their own.
+    return_presigned_urls: Option<bool>,
 }
 
-async fn list_get(
-    State(state): State<ApiState>,
-    tenant: Tenant,
-    InPath(name): InPath<String>,
-    Params(paging): Params<PageQuery>,
-    Params(query): Params<ReadQuery>,
-) -> Result<Json<ListDocumentsResponse>, ApiError> {
-    list(
-        &state,
-        &tenant,
-        &name,
-        paging,
-        query,
-        ListDocumentsRequest::default(),
-    )
-    .await
+impl ReadQuery {
+    fn check(&self) -> Result<(), ApiError> {
+        if self.return_presigned_urls == Some(true) {
+            let message = "`true` is not supported; leave it out or send `false`";
+            return Err(ApiError::invalid_query("return_presigned_urls", message));
+        }
+        Ok(())
+    }
 }
 
-async fn list_post(
+async fn listed(
     State(state): State<ApiState>,
     tenant: Tenant,
     InPath(name): InPath<String>,
@@ -105,6 +99,11 @@ async fn list(
     body: ListDocumentsRequest,
 ) -> Result<Json<ListDocumentsResponse>, ApiError> {
     only("return_presigned_urls", body.return_presigned_urls, &false)?;
+    query.check()?;
+    if paging.search.is_some() {
+        let message = "documents are searched with POST /v1/retrievers/execute";
+        return Err(ApiError::invalid_query("search", message));
+    }
     if let Some(sort) = &body.sort {
         only(
             "sort.field",
@@ -245,6 +244,7 @@ async fn read(
     InPath((name, id)): InPath<(String, String)>,
     Params(query): Params<ReadQuery>,
 ) -> Result<Json<DocumentResponse>, ApiError> {
+    query.check()?;
     let record = collection(&state, &tenant.namespace_id, &name).await?;
     let with_vectors = query.return_vectors.unwrap_or(false);
     let found = document(&state, &record, &id, with_vectors).await?;

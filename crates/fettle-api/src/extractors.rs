@@ -8,7 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use fettle_model::catalogue::{self, ExtractorInfo};
 use fettle_ports::{PluginRecord, StoreExt, VectorSpec};
-use fettle_wire::extractor::FeatureExtractorResponse;
+use fettle_wire::document_change::FeatureVector;
+use fettle_wire::extractor::{FeatureExtractorResponse, VectorIndexDefinition};
 use serde_json::{Map, Value, json};
 
 use crate::body::InPath;
@@ -145,19 +146,25 @@ fn as_object(value: Value, key: &str) -> Value {
     }
 }
 
-fn vector_index(name: &str, version: &str, vector: &VectorSpec, description: &str) -> Value {
-    json!({
-        "name": vector.name,
-        "type": "single",
-        "description": description,
-        "feature_uri": feature_uri(name, version, &vector.name),
-        "index": {
-            "name": vector.name,
-            "type": "dense",
-            "dimensions": vector.dimensions,
-            "distance": "cosine",
-            "datatype": "float32",
-            "description": description,
+fn vector_index(
+    name: &str,
+    version: &str,
+    vector: &VectorSpec,
+    description: &str,
+) -> VectorIndexDefinition {
+    VectorIndexDefinition {
+        name: vector.name.clone(),
+        display_name: vector.name.replace('_', " "),
+        index_type: "single".to_owned(),
+        description: description.to_owned(),
+        feature_uri: feature_uri(name, version, &vector.name),
+        index: FeatureVector {
+            name: vector.name.clone(),
+            description: description.to_owned(),
+            vector_type: "dense".to_owned(),
+            dimensions: vector.dimensions,
+            distance: "cosine".to_owned(),
+            datatype: "float32".to_owned(),
         },
-    })
+    }
 }

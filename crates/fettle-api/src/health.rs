@@ -6,19 +6,28 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::get;
 use axum::Json;
 use axum::extract::State;
-use fettle_wire::task::{HealthCheckResponse, HealthServiceErrors, HealthServiceStatus};
+use fettle_wire::task::{
+    BeatResponse, HealthCheckResponse, HealthServiceErrors, HealthServiceStatus,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::body::Params;
+use crate::error::ApiError;
 use crate::state::ApiState;
 
 /// A part that does not answer within this counts as away.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The loop comes round a few times a second; a store that is slow to commit can hold it up for seconds.
+const BEAT_AGE_MAX_MS: u64 = 30_000;
 
 pub(crate) fn routes() -> ApiRouter<ApiState> {
     ApiRouter::new()
         .api_route("/health", get(light))
         .api_route("/health/deep", get(deep))
         .api_route("/health/liveness", get(liveness))
+        .api_route("/health/beat", get(beat))
 }
 
 async fn liveness() -> Json<Value> {
@@ -33,7 +42,35 @@ async fn light(State(state): State<ApiState>) -> Json<Value> {
     )
 }
 
-async fn deep(State(state): State<ApiState>) -> Json<HealthCheckResponse> {
+/// Says whether the control loop still turns.
+async fn beat(State(state): State<ApiState>) -> Json<BeatResponse> {
+    let at = state.control().last_beat_at();
+    let age_ms = state.now().since(at);
+    Json(BeatResponse {
+        status: word(age_ms <= BEAT_AGE_MAX_MS).to_owned(),
+        last_beat_at: at.into(),
+        age_seconds: age_ms as f64 / 1000.0,
+        age_seconds_max: BEAT_AGE_MAX_MS as f64 / 1000.0,
+    })
+}
+
+fn word(is_well: bool) -> &'static str {
+    if is_well { "OK" } else { "DEGRADED" }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct DeepQuery {
+    /// Has no effect: every part is asked in any case.
+    #[serde(rename = "deep")]
+    _deep: Option<bool>,
+    /// Whether `meta` has numbers too: attempts that run and jobs that wait.
+    metrics: Option<bool>,
+}
+
+async fn deep(
+    State(state): State<ApiState>,
+    Params(query): Params<DeepQuery>,
+) -> Result<Json<HealthCheckResponse>, ApiError> {
     let control = state.control();
     let (store, blobs, index) = tokio::join!(
         checked("the state database", control.store().check()),
@@ -42,15 +79,18 @@ async fn deep(State(state): State<ApiState>) -> Json<HealthCheckResponse> {
     );
     let capacity = control.executor().capacity();
     let backend = (capacity.now.num_cpus <= 0.0).then(|| "the backend has no cores".to_owned());
+    let is_turning = state.now().since(control.last_beat_at()) <= BEAT_AGE_MAX_MS;
+    let loop_stands = (!is_turning).then(|| "the control loop stands still".to_owned());
     let data = HealthServiceStatus {
+        analytics: store.is_none(),
         cache: true,
         inference: backend.is_none(),
         metadata: store.is_none(),
         object_storage: blobs.is_none(),
-        task_queue: store.is_none(),
+        task_queue: store.is_none() && is_turning,
         vector_store: index.is_none(),
     };
-    let is_well = data.inference && data.metadata && data.object_storage && data.vector_store;
+    let is_well = data.inference && data.task_queue && data.object_storage && data.vector_store;
     let mut meta = Map::new();
     meta.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     meta.insert("backend".to_owned(), json!(control.executor().name()));
@@ -63,17 +103,24 @@ async fn deep(State(state): State<ApiState>) -> Json<HealthCheckResponse> {
             "memory_per_worker_max_bytes": capacity.memory_per_worker_max_bytes,
         }),
     );
-    Json(HealthCheckResponse {
-        status: if is_well { "OK" } else { "DEGRADED" }.to_owned(),
+    if query.metrics.unwrap_or(false) {
+        let (running, waiting) = control.load();
+        let metrics = json!({ "running_attempts": running, "waiting_jobs": waiting });
+        meta.insert("metrics".to_owned(), metrics);
+    }
+    Ok(Json(HealthCheckResponse {
+        status: word(is_well).to_owned(),
         data,
         errors: HealthServiceErrors {
+            analytics: store.clone(),
             metadata: store,
             object_storage: blobs,
             vector_store: index,
             inference: backend,
+            task_queue: loop_stands,
         },
         meta,
-    })
+    }))
 }
 
 /// Why a part does not work; none when it does. What it says of the machine goes to the log.

@@ -129,13 +129,27 @@ async fn list_get(
     .await
 }
 
+#[derive(Deserialize, JsonSchema)]
+struct ListQuery {
+    /// Has no effect: Fettle has no namespaces of its own.
+    #[serde(rename = "include_system")]
+    _include_system: Option<bool>,
+    /// Accepted as `full`, which is how namespaces are shown.
+    view: Option<String>,
+}
+
 async fn list_post(
     State(state): State<ApiState>,
     Caller(key): Caller,
     Params(query): Params<PageQuery>,
+    Params(more): Params<ListQuery>,
     OptionalBody(body): OptionalBody<ListRequest>,
 ) -> Result<Json<ListResponse<NamespaceModel>>, ApiError> {
     only("case_sensitive", body.case_sensitive, &false)?;
+    if more.view.is_some_and(|view| view != "full") {
+        let message = "is not supported; leave it out or send `full`";
+        return Err(ApiError::invalid_query("view", message));
+    }
     list(
         &state,
         &key,

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::ControlConfig;
 use crate::fence::Fences;
 use crate::orchestrator::{MESSAGES_MAX, Message, Orchestrator};
+use crate::queue::Beat;
 use crate::stuck::{self, PastSteps};
 use crate::{heal, reconcile, token};
 
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) past_steps: Mutex<PastSteps>,
     /// What waiting jobs lack, in the order of admission.
     pub(crate) queue: Mutex<Vec<(JobId, String)>>,
+    pub(crate) beat: Beat,
     /// Wakes the observer before its next round.
     pub(crate) look: Notify,
     pub(crate) stopping: CancellationToken,
@@ -77,6 +79,7 @@ impl Control {
     /// Loads what is not over, takes up what was committed and not done, and starts the loop.
     pub async fn start(ports: Ports, config: ControlConfig) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
+        let beat = Beat::at(ports.clock.now());
         let shared = Arc::new(Shared {
             ports,
             config,
@@ -86,6 +89,7 @@ impl Control {
             live: Mutex::default(),
             past_steps: Mutex::default(),
             queue: Mutex::default(),
+            beat,
             look: Notify::new(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

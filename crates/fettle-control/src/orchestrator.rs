@@ -82,6 +82,7 @@ impl Orchestrator {
                 _ = tick.tick() => {}
             }
             self.reconcile().await;
+            self.shared.beat.set(self.shared.ports.clock.now());
         }
     }
 

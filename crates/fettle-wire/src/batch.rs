@@ -35,6 +35,7 @@ pub struct CreateBatchRequest {
     /// Takes this many objects at most with `filters`.
     pub limit: Option<u64>,
     /// The user's own notes.
+    #[schemars(with = "Option<BatchMetadata>")]
     pub metadata: Option<Map<String, Value>>,
     /// What becomes of objects that have documents already; `replace` where it is left out.
     pub dedup_strategy: Option<DedupStrategy>,
@@ -69,6 +70,20 @@ impl DedupStrategy {
             Self::Force => "force",
         }
     }
+}
+
+/// The notes that published clients know; others may stand beside them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = true))]
+pub struct BatchMetadata {
+    /// The campaign that it belongs to.
+    pub campaign_id: Option<String>,
+    /// In the user's words.
+    pub notes: Option<String>,
+    /// Where it came from.
+    pub source: Option<String>,
+    /// Words to find it by.
+    pub tags: Option<Vec<String>>,
 }
 
 /// `POST …/objects`.
@@ -114,6 +129,7 @@ pub struct ResourceOverrides {
 #[serde(deny_unknown_fields)]
 pub struct PatchBatchRequest {
     /// Notes to set; a null removes the note.
+    #[schemars(with = "Option<BatchMetadata>")]
     pub metadata: Option<Map<String, Value>>,
     /// What may be done by itself when its work fails; null takes it back. Beyond the contract.
     #[serde(default, deserialize_with = "given")]
@@ -140,6 +156,7 @@ pub struct ListBatchesRequest {
     /// Only those that feed this collection, by id or name.
     pub collection_id: Option<String>,
     /// Only with this status.
+    #[schemars(extend("enum" = crate::values::or_null(&crate::values::TASK_STATUSES)))]
     pub status: Option<String>,
     /// Must be the namespace of the request.
     pub namespace_id: Option<String>,
@@ -179,11 +196,15 @@ pub struct BatchModel {
     pub bucket_id: String,
     /// Always `BUCKET`.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = crate::values::BATCH_TYPES))]
     pub batch_type: String,
     /// Where it stands.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// The same in one sentence.
     pub status_message: Option<String>,
+    /// What that rests on: the case, how sure it is, what would decide it. None in lists.
+    pub status_diagnostics: Option<Map<String, Value>>,
     /// `healthy`, `degraded` or `failed`.
     pub health: String,
     /// Its objects; left out in lists.
@@ -194,8 +215,10 @@ pub struct BatchModel {
     /// Collections it feeds.
     pub collection_ids: Vec<String>,
     /// What becomes of objects that have documents already, as asked for.
+    #[schemars(with = "DedupStrategy")]
     pub dedup_strategy: String,
     /// The same as done, where it is not as asked for.
+    #[schemars(with = "Option<DedupStrategy>")]
     pub effective_dedup_strategy: Option<String>,
     /// With `skip`: what was not done again, by collection.
     pub dedup_audit: Option<BTreeMap<String, DedupAudit>>,
@@ -203,6 +226,8 @@ pub struct BatchModel {
     pub batch_group_id: Option<String>,
     /// Key that made it.
     pub submitted_by_key_id: Option<String>,
+    /// The beginning of that key's secret; none in lists, and once the key's record is gone.
+    pub submitted_by_key_prefix: Option<String>,
     /// Its task, once submitted.
     pub task_id: Option<String>,
     /// Address that is told when it ends.
@@ -210,10 +235,12 @@ pub struct BatchModel {
     /// The first tier's manifest.
     pub manifest_key: Option<String>,
     /// The user's own notes.
+    #[schemars(with = "BatchMetadata")]
     pub metadata: Map<String, Value>,
     /// The first failed job's reason.
     pub error: Option<String>,
     /// Kind of failure.
+    #[schemars(extend("enum" = crate::values::or_null(&crate::values::FAILURE_CATEGORIES)))]
     pub failure_category: Option<String>,
     /// Why it failed, in one sentence.
     pub failure_reason: Option<String>,
@@ -305,7 +332,8 @@ pub struct FailedObjectRecord {
     pub object_id: String,
     /// Why.
     pub error: String,
-    /// `transient`, `permanent` or `resource`.
+    /// Whether trying again can help.
+    #[schemars(extend("enum" = crate::values::ERROR_CLASSES))]
     pub error_type: String,
     /// When.
     pub timestamp: Timestamp,

@@ -183,8 +183,10 @@ pub struct BucketResponse {
     /// What it is for.
     pub description: Option<String>,
     /// The schema of its objects.
+    #[schemars(with = "BucketSchema")]
     pub bucket_schema: Value,
     /// Fields that must be unique together.
+    #[schemars(with = "Option<UniqueKey>")]
     pub unique_key: Option<Value>,
     /// What may be done by itself when work of its batches fails; none means what the namespace says. Beyond the contract.
     pub healing: Option<HealingPolicy>,
@@ -197,6 +199,7 @@ pub struct BucketResponse {
     /// Batches by state.
     pub batch_stats: BatchStatistics,
     /// Always `ACTIVE`.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// Always `false`.
     pub is_locked: bool,

@@ -32,6 +32,7 @@ pub struct CreateCollectionRequest {
 pub struct SourceRequest {
     /// `bucket` or `collection`.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = crate::values::SOURCE_TYPES))]
     pub source_type: String,
     /// The buckets, by id or name.
     pub bucket_ids: Option<Vec<String>>,
@@ -131,6 +132,7 @@ pub struct CollectionResponse {
 pub struct SourceResponse {
     /// `bucket` or `collection`.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = crate::values::SOURCE_TYPES))]
     pub source_type: String,
     /// The buckets.
     #[serde(skip_serializing_if = "Option::is_none")]

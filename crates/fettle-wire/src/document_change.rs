@@ -148,12 +148,14 @@ pub struct FeatureVector {
     pub description: String,
     /// Always `dense`.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = crate::values::VECTOR_TYPES))]
     pub vector_type: String,
     /// Its length.
     pub dimensions: u32,
     /// Always `cosine`.
     pub distance: String,
     /// Always `float32`.
+    #[schemars(extend("enum" = crate::values::VECTOR_DATA_TYPES))]
     pub datatype: String,
 }
 

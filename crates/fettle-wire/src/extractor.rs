@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::document_change::FeatureVector;
 use crate::time::Timestamp;
 
 /// An extractor.
@@ -20,6 +21,7 @@ pub struct FeatureExtractorResponse {
     /// Name of an icon.
     pub icon: String,
     /// `builtin` or `custom`.
+    #[schemars(extend("enum" = crate::values::EXTRACTOR_SOURCES))]
     pub source: String,
     /// What can be mapped to its inputs.
     pub input_schema: Value,
@@ -34,11 +36,30 @@ pub struct FeatureExtractorResponse {
     /// Parameters when none are given.
     pub default_parameters: Map<String, Value>,
     /// Its vectors.
-    pub required_vector_indexes: Vec<Value>,
+    pub required_vector_indexes: Vec<VectorIndexDefinition>,
     /// None are needed.
     pub required_payload_indexes: Vec<Value>,
     /// `batch`.
     pub capabilities: Vec<String>,
+}
+
+/// A vector that an extractor makes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct VectorIndexDefinition {
+    /// Its name in the index.
+    pub name: String,
+    /// The same for people.
+    pub display_name: String,
+    /// Always `single`.
+    #[serde(rename = "type")]
+    #[schemars(extend("enum" = ["single", "multi"]))]
+    pub index_type: String,
+    /// What it stands for.
+    pub description: String,
+    /// What searches call it.
+    pub feature_uri: String,
+    /// Its length and how it is compared.
+    pub index: FeatureVector,
 }
 
 /// A registered plugin.

@@ -5,6 +5,7 @@
 pub mod api_key;
 pub mod batch;
 pub mod batch_bulk;
+pub mod batch_queue;
 pub mod batch_retry;
 pub mod bucket;
 pub mod collection;
@@ -23,6 +24,7 @@ pub mod task;
 pub mod tier;
 pub mod time;
 pub mod upload;
+mod values;
 pub mod webhook;
 
 /// The reports of drivers and workers to `serve`.

@@ -18,6 +18,7 @@ pub struct CreateNamespaceRequest {
     /// Only `managed` exists.
     pub mode: Option<String>,
     /// Only `standard` exists.
+    #[schemars(extend("enum" = crate::values::or_null(&crate::values::NAMESPACE_TYPES)))]
     pub namespace_type: Option<String>,
     /// Extractors that will be used; every namespace has all of them, so this is only checked.
     pub feature_extractors: Option<Vec<NamedExtractor>>,
@@ -82,6 +83,7 @@ pub struct NamespaceModel {
     /// Always `managed`.
     pub mode: String,
     /// Always `standard`.
+    #[schemars(extend("enum" = crate::values::NAMESPACE_TYPES))]
     pub namespace_type: String,
     /// Always `true`: a namespace is ready once it exists.
     pub namespace_ready: bool,

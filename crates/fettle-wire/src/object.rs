@@ -68,7 +68,23 @@ impl OpenBody for CreateObjectRequest {
 #[serde(deny_unknown_fields)]
 pub struct CreateObjectsBatchRequest {
     /// The objects, each read on its own so that one bad object does not refuse the others.
+    #[schemars(with = "Vec<OpenObject>")]
     pub objects: Vec<Value>,
+}
+
+/// The schema of objects whose other keys are their own fields.
+struct OpenObject;
+
+impl JsonSchema for OpenObject {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OpenObject".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = CreateObjectRequest::json_schema(generator);
+        schema.insert("additionalProperties".to_owned(), true.into());
+        schema
+    }
 }
 
 /// `PATCH /v1/buckets/{id}/objects/{id}`, which sets single fields, and `PUT`, which sets all of them.
@@ -127,6 +143,7 @@ pub struct ObjectResponse {
     /// Its blobs.
     pub blobs: Vec<BlobModel>,
     /// Always `ACTIVE`.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// How many documents were made of it, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,6 +185,7 @@ pub struct BlobModel {
     pub property: String,
     /// Its type.
     #[serde(rename = "type")]
+    #[schemars(with = "FieldType")]
     pub blob_type: String,
     /// What is known of its file.
     pub details: BlobDetails,
@@ -265,6 +283,7 @@ pub struct Sort {
     /// By which field.
     pub field: String,
     /// `asc` or `desc`.
+    #[schemars(extend("enum" = crate::values::or_null(&crate::values::DIRECTIONS)))]
     pub direction: Option<String>,
 }
 

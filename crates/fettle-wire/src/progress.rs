@@ -42,8 +42,23 @@ pub struct BatchProgress {
     pub queue_reason: Option<String>,
     /// The first failed row's error.
     pub first_error: Option<String>,
+    /// The same among those that failed in their extractor, not in loading or writing.
+    pub extraction_first_error: Option<String>,
+    /// Into how many documents rows became; none before the first row.
+    pub chunk_stats: Option<BatchChunkStats>,
     /// What a watcher should know.
     pub status_warnings: Vec<String>,
+}
+
+/// What rows became.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchChunkStats {
+    /// What is counted of a chunk: `document`. A chunk is a row that was processed.
+    pub unit: String,
+    /// Rows that were processed.
+    pub total_chunks: u64,
+    /// Documents that a row became on average.
+    pub mean_units_per_chunk: Option<f64>,
 }
 
 /// A stage that runs.

@@ -5,15 +5,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::page::PageQuery;
+use crate::time::Timestamp;
 
 /// A long operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskResponse {
     /// Its id.
     pub task_id: String,
-    /// Its type.
+    /// `api_buckets_batches_process`, or `api_buckets_uploads_batch_confirm`.
+    #[schemars(extend("enum" = crate::values::TASK_TYPES))]
     pub task_type: String,
     /// Where it stands.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// Ids of what it works on.
     pub inputs: Vec<String>,
@@ -45,8 +48,10 @@ pub struct CancellationOutcome {
 #[serde(deny_unknown_fields)]
 pub struct ListTasksRequest {
     /// Only of this type.
+    #[schemars(extend("enum" = crate::values::or_null(crate::values::TASK_TYPES)))]
     pub task_type: Option<String>,
     /// Only with this status.
+    #[schemars(extend("enum" = crate::values::or_null(&crate::values::TASK_STATUSES)))]
     pub status: Option<String>,
     /// Part of the id.
     pub search: Option<String>,
@@ -78,10 +83,25 @@ impl ListTasksRequest {
     }
 }
 
+/// `GET /v1/health/beat`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BeatResponse {
+    /// Whether the control loop still turns.
+    #[schemars(extend("enum" = crate::values::HEALTHS))]
+    pub status: String,
+    /// When it last came round.
+    pub last_beat_at: Timestamp,
+    /// How long ago that was.
+    pub age_seconds: f64,
+    /// From when on it counts as standing still.
+    pub age_seconds_max: f64,
+}
+
 /// Health.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthCheckResponse {
-    /// `OK` or `DEGRADED`.
+    /// Whether all of it works.
+    #[schemars(extend("enum" = crate::values::HEALTHS))]
     pub status: String,
     /// What works.
     pub data: HealthServiceStatus,
@@ -94,6 +114,8 @@ pub struct HealthCheckResponse {
 /// What works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthServiceStatus {
+    /// History can be asked; it lies in the state database.
+    pub analytics: bool,
     /// There is no cache, so it works.
     pub cache: bool,
     /// The backend has capacity.
@@ -123,4 +145,10 @@ pub struct HealthServiceErrors {
     /// The backend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inference: Option<String>,
+    /// The control loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_queue: Option<String>,
+    /// History.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analytics: Option<String>,
 }

@@ -16,6 +16,7 @@ pub struct TierTaskInfo {
     /// The batch's task.
     pub task_id: Option<String>,
     /// Where it stands.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// Collections it feeds.
     pub collection_ids: Vec<String>,
@@ -43,6 +44,12 @@ pub struct TierTaskInfo {
     pub duration_ms: Option<f64>,
     /// Rows, once they are known.
     pub source_documents_fetched: Option<u64>,
+    /// The same: collections have no filters on their sources, so nothing is held back.
+    pub documents_after_source_filter: Option<u64>,
+    /// Rows that were skipped because they have none of the fields that the extractor reads, so far.
+    pub documents_missing_input_fields: Option<u64>,
+    /// Rows without those that were skipped for this or any reason, once rows are known.
+    pub documents_before_processing: Option<u64>,
     /// Rows handed to the extractors.
     pub documents_submitted_to_engine: Option<u64>,
     /// Documents written.
@@ -57,6 +64,12 @@ pub struct TierTaskInfo {
     pub infrastructure_events: Vec<InfrastructureDetail>,
     /// What the first job was, or will be, submitted with.
     pub submission_params: Option<SubmissionParams>,
+    /// Host names of the machines that it ran on.
+    pub worker_groups: Vec<String>,
+    /// The last lines that the first job's last attempt left in its driver's log; none while it runs.
+    pub ray_job_logs: Option<String>,
+    /// When they were kept.
+    pub ray_job_logs_captured_at: Option<Timestamp>,
     /// Its accounting.
     pub audit: TierAuditInfo,
     /// When something last moved.
@@ -107,6 +120,7 @@ pub struct ExtractorJobInfo {
     /// Collections it writes to.
     pub collection_ids: Vec<String>,
     /// Where it stands.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// `local` or `ray`.
     pub execution_mode: Option<String>,
@@ -124,6 +138,8 @@ pub struct ExtractorJobInfo {
     pub error: Option<String>,
     /// The same with its kind.
     pub errors: Vec<BatchErrorDetail>,
+    /// What it outlived: earlier attempts that did not finish.
+    pub warnings: Vec<String>,
     /// What it was, or will be, submitted with.
     pub submission_params: Option<SubmissionParams>,
     /// When something last moved.
@@ -203,7 +219,8 @@ pub struct SubmissionParams {
 /// An error of a job or of documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchErrorDetail {
-    /// Category: `runtime`, `resource`, …
+    /// Kind of error.
+    #[schemars(extend("enum" = crate::values::ERROR_CATEGORIES))]
     pub error_type: String,
     /// What happened.
     pub message: String,
@@ -215,6 +232,12 @@ pub struct BatchErrorDetail {
     pub affected_count: u64,
     /// The first of them.
     pub affected_document_ids: Vec<String>,
+    /// What can be done.
+    pub recovery_suggestion: Option<String>,
+    /// The first one's traceback, where there is one.
+    pub traceback: Option<String>,
+    /// Of a group of documents: whether trying again can help, and what their messages have in common.
+    pub metadata: Option<Map<String, Value>>,
     /// When.
     pub timestamp: Option<Timestamp>,
 }
@@ -222,7 +245,8 @@ pub struct BatchErrorDetail {
 /// What befell the infrastructure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InfrastructureDetail {
-    /// `oom`, `preemption`, `node_failure`, `ray_bug`, `rolling_update` or `unknown`.
+    /// Kind of event.
+    #[schemars(extend("enum" = crate::values::INFRA_EVENTS))]
     pub event_type: String,
     /// When it was detected.
     pub detected_at: Option<Timestamp>,
@@ -264,6 +288,7 @@ pub struct TierAuditInfo {
     /// Whether the sum holds.
     pub balanced: bool,
     /// `confirmed`: outcomes are durable before they count.
+    #[schemars(extend("enum" = crate::values::DURABILITIES))]
     pub durability: String,
     /// For people.
     pub notes: Vec<String>,

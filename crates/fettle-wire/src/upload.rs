@@ -80,6 +80,7 @@ pub struct UploadResponse {
     /// SHA-256 of the content, as announced or as found.
     pub file_hash: Option<String>,
     /// `PENDING`, `COMPLETED` or `FAILED`.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// Why it is as it is.
     pub message: Option<String>,
@@ -143,6 +144,7 @@ pub struct ConfirmUploadResponse {
     /// Its id.
     pub upload_id: String,
     /// Where it stands.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// In one sentence.
     pub message: Option<String>,
@@ -178,6 +180,7 @@ pub struct BatchConfirmResponse {
     /// Id of the task.
     pub task_id: String,
     /// How it went: `COMPLETED`, or `COMPLETED_WITH_ERRORS`, or `FAILED`.
+    #[schemars(extend("enum" = crate::values::TASK_STATUSES))]
     pub status: String,
     /// In one sentence.
     pub message: String,

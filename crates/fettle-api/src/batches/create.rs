@@ -7,8 +7,8 @@ use fettle_core::Batch;
 use fettle_model::{BatchId, BatchStatus, CollectionId, NamespaceId, ObjectId, TaskId};
 use fettle_ports::{BatchRecord, BucketRecord};
 use fettle_wire::batch::{
-    AddObjectsRequest, BATCH_NAME_LENGTH_MAX, BATCH_OBJECTS_PER_REQUEST_MAX, BatchModel,
-    CreateBatchRequest, PatchBatchRequest,
+    AddObjectsRequest, BATCH_NAME_LENGTH_MAX, BATCH_OBJECTS_PER_REQUEST_MAX, BatchMetadata,
+    BatchModel, CreateBatchRequest, PatchBatchRequest,
 };
 use fettle_wire::filter::SentFilter;
 use fettle_wire::page::DeleteResponse;
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{At, batch_at, submit, view};
-use crate::body::{Body, InPath, Params};
+use crate::body::{Body, InPath, Params, parse_value};
 use crate::error::ApiError;
 use crate::healing;
 use crate::lookup::{bucket, collection, only};
@@ -151,6 +151,9 @@ pub(crate) async fn submit_objects(
 }
 
 fn check_metadata(metadata: &Map<String, Value>) -> Result<(), ApiError> {
+    // Published clients read these notes with their types.
+    let notes = Value::Object(metadata.clone());
+    parse_value::<BatchMetadata>(notes, &["metadata".into()])?;
     let size = Value::Object(metadata.clone()).to_string().len();
     if size <= METADATA_BYTES_MAX {
         return Ok(());
@@ -282,10 +285,18 @@ async fn existing(
     }
 }
 
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct AddObjectsQuery {
+    /// Has no effect: that the objects exist is always checked.
+    #[serde(rename = "skip_validation")]
+    _skip_validation: Option<bool>,
+}
+
 pub(super) async fn add_objects(
     state: State<ApiState>,
     tenant: Tenant,
     InPath(at): InPath<At>,
+    Params(_query): Params<AddObjectsQuery>,
     Body(body): Body<AddObjectsRequest>,
 ) -> Result<Json<BatchModel>, ApiError> {
     let (mut record, run) = batch_at(&state, &tenant, &at).await?;

@@ -3,7 +3,8 @@
 use fettle_core::{Batch, Job, JobState, Tier, Wait};
 use fettle_model::{BatchStatus, Stage, StageTimings, UnixMillis, WorkStatus};
 use fettle_wire::progress::{
-    BatchPhaseDetail, BatchPhases, BatchProgress, BatchStageInfo, BatchStageTiming, BatchStepInfo,
+    BatchChunkStats, BatchPhaseDetail, BatchPhases, BatchProgress, BatchStageInfo,
+    BatchStageTiming, BatchStepInfo,
 };
 use fettle_wire::time::Timestamp;
 
@@ -13,7 +14,12 @@ use super::insight::{Insight, Numbers, of_tier};
 const RATE_AFTER_MS: u64 = 500;
 
 /// How far a submitted batch is.
-pub(super) fn of(run: &Batch, insight: &Insight, queue_position: Option<u64>) -> BatchProgress {
+pub(super) fn of(
+    run: &Batch,
+    insight: &Insight,
+    queue_position: Option<u64>,
+    warnings: Vec<String>,
+) -> BatchProgress {
     let tiers: Vec<Numbers> = run
         .tiers
         .iter()
@@ -27,12 +33,6 @@ pub(super) fn of(run: &Batch, insight: &Insight, queue_position: Option<u64>) ->
     let processed = sum(|numbers| numbers.counts.total());
     let documents = sum(|numbers| numbers.documents.unwrap_or(0));
     let rate = rate(run, insight);
-    let first_error = insight
-        .facts
-        .error_groups
-        .iter()
-        .min_by_key(|group| group.example.at)
-        .map(|first| first.example.message.clone());
     BatchProgress {
         percent: Some(percent(run, &tiers)),
         processed,
@@ -51,9 +51,27 @@ pub(super) fn of(run: &Batch, insight: &Insight, queue_position: Option<u64>) ->
         stage_history: stage_history(&insight.stages(None)),
         queue_position,
         queue_reason: run.jobs().find_map(|(_, job)| waits_for(job, insight)),
-        first_error,
-        status_warnings: Vec::new(),
+        first_error: first_error(insight, |_| true),
+        extraction_first_error: first_error(insight, |stage| stage == Stage::Processing),
+        chunk_stats: chunk_stats(processed - failed - skipped, documents),
+        status_warnings: warnings,
     }
+}
+
+/// What the first row of those that failed in such a stage failed of.
+fn first_error(insight: &Insight, is_meant: impl Fn(Stage) -> bool) -> Option<String> {
+    let groups = insight.facts.error_groups.iter();
+    let meant = groups.filter(|group| is_meant(group.stage));
+    let first = meant.min_by_key(|group| group.example.at)?;
+    Some(first.example.message.clone())
+}
+
+fn chunk_stats(rows: u64, documents: u64) -> Option<BatchChunkStats> {
+    (rows > 0).then(|| BatchChunkStats {
+        unit: "document".to_owned(),
+        total_chunks: rows,
+        mean_units_per_chunk: Some(documents as f64 / rows as f64),
+    })
 }
 
 /// Tiers count as equal shares, for the size of those to come is not known.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use fettle_core::{Batch, Job, JobState};
+use fettle_diagnose::Verdict;
 use fettle_diagnose::stuck::{StuckFinding, StuckKind};
 use fettle_model::{BatchStatus, Cause, HealingPolicy, UnixMillis};
-use fettle_ports::{BatchRecord, RowErrorQuery};
+use fettle_ports::{ApiKeyRecord, BatchRecord, RowErrorQuery, StoreExt as _};
 use fettle_wire::batch::{BatchModel, DedupAudit, FAILED_OBJECTS_SHOWN_MAX, FailedObjectRecord};
+use fettle_wire::progress::BatchProgress;
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -45,6 +47,7 @@ pub(super) async fn full(
         None => None,
     };
     let mut model = model(state, &record, run.as_ref(), insight.as_ref());
+    model.submitted_by_key_prefix = key_prefix(state, &record).await?;
     model.object_ids = Some(objects.into_iter().map(String::from).collect());
     if run.is_some() {
         (model.failed_objects, model.failed_object_count) = failed_objects(state, &record).await?;
@@ -99,15 +102,13 @@ fn model(
         .map(|tier| view_tier::tier(record, run, tier, insight))
         .collect();
     let lost: u64 = tiers.iter().map(|tier| tier.audit.lost).sum();
-    let progress = insight.map(|known| progress::of(run, known, place));
-    let eta_ms = progress
-        .as_ref()
-        .and_then(|progress| progress.eta_seconds)
-        .map(|seconds| (seconds * 1000.0) as u64);
+    let progress = insight.map(|known| progress::of(run, known, place, warnings(state, run)));
+    let completion = completion(state, progress.as_ref());
     let collections: Vec<Vec<String>> = run.tiers.iter().map(view_tier::collection_ids).collect();
     BatchModel {
         status: run.status.as_str().to_owned(),
         status_message: status_message(run, insight),
+        status_diagnostics: verdict.map(status_diagnostics),
         health: health(state, run).to_owned(),
         dedup_audit: dedup_audit(run),
         collection_ids: collections.iter().flatten().cloned().collect(),
@@ -139,7 +140,7 @@ fn model(
         max_deploy_resubmits: run.healing.limit(Cause::Preempted),
         node_death_resubmit_count: jobs.iter().map(|job| node_deaths(job)).sum(),
         last_activity_at: Some(last_activity(run, insight).into()),
-        estimated_completion: eta_ms.map(|ms| state.now().plus_ms(ms).into()),
+        estimated_completion: completion,
         updated_at: last_activity(run, insight).max(record.updated_at).into(),
         submitted_at: Some(run.submitted_at.into()),
         started_at: run.started_at.map(Timestamp),
@@ -161,6 +162,7 @@ fn draft(record: &BatchRecord) -> BatchModel {
         batch_type: "BUCKET".to_owned(),
         status: BatchStatus::Draft.as_str().to_owned(),
         status_message: Some("a draft: add objects and submit it".to_owned()),
+        status_diagnostics: None,
         health: "healthy".to_owned(),
         object_ids: None,
         object_count: record.object_count,
@@ -175,6 +177,7 @@ fn draft(record: &BatchRecord) -> BatchModel {
         batch_group_id: record.batch_group_id.as_ref().map(ToString::to_string),
         documents_deleted: (record.documents_deleted > 0).then_some(record.documents_deleted),
         submitted_by_key_id: record.created_by.as_ref().map(ToString::to_string),
+        submitted_by_key_prefix: None,
         task_id: record.task_id.as_ref().map(ToString::to_string),
         webhook_url: record.webhook_url.clone(),
         manifest_key: None,
@@ -239,6 +242,38 @@ fn dedup_audit(run: &Batch) -> Option<BTreeMap<String, DedupAudit>> {
         );
     }
     (!audit.is_empty()).then_some(audit)
+}
+
+fn completion(state: &ApiState, progress: Option<&BatchProgress>) -> Option<Timestamp> {
+    let seconds = progress?.eta_seconds?;
+    Some(state.now().plus_ms((seconds * 1000.0) as u64).into())
+}
+
+fn status_diagnostics(verdict: &Verdict) -> Map<String, Value> {
+    Map::from_iter([
+        ("case".to_owned(), json!(verdict.case)),
+        ("confidence".to_owned(), json!(verdict.confidence)),
+        ("would_decide".to_owned(), json!(verdict.would_decide)),
+    ])
+}
+
+/// How the key that made a batch begins.
+async fn key_prefix(state: &ApiState, record: &BatchRecord) -> Result<Option<String>, ApiError> {
+    let Some(id) = &record.created_by else {
+        return Ok(None);
+    };
+    let store = state.control().store();
+    let key: Option<ApiKeyRecord> = store.find(None, id.as_str()).await?;
+    Ok(key.map(|key| key.prefix))
+}
+
+/// What a watcher of a running batch should know.
+fn warnings(state: &ApiState, run: &Batch) -> Vec<String> {
+    let found = match run.status.is_terminal() {
+        true => Vec::new(),
+        false => state.control().detect_stuck(&run.id, None),
+    };
+    found.into_iter().map(|finding| finding.summary).collect()
 }
 
 /// One word; what needs somebody's eye most comes first.

@@ -1,18 +1,20 @@
 //! A tier, its jobs and their attempts as they are shown.
 
+use std::collections::BTreeSet;
+
 use fettle_core::{Attempt, Batch, Job, Tier, TierSource};
 use fettle_model::{
     AttemptExit, AttemptStatus, BackendStatus, InfraEvent, Resources, UnixMillis, WorkStatus,
 };
 use fettle_ports::BatchRecord;
 use fettle_wire::tier::{
-    AttemptInfo, BatchErrorDetail, ExtractorJobInfo, InfrastructureDetail, SubmissionParams,
-    TierTaskInfo,
+    AttemptInfo, ExtractorJobInfo, InfrastructureDetail, SubmissionParams, TierTaskInfo,
 };
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::insight::{Insight, of_job, of_tier};
+use super::view_errors::{errors, warnings};
 use super::{audit, progress, retries};
 use crate::pages;
 
@@ -27,6 +29,8 @@ pub(super) fn tier(
     let first = tier.jobs.first();
     let attempt = first.and_then(Job::last_attempt);
     let (source_type, source_collection_ids) = source(&tier.source);
+    let empty_rows = numbers.counts.skipped.saturating_sub(deduplicated(tier));
+    let log = first.and_then(|job| last_log(job, insight?));
     let events = insight.iter().flat_map(|known| known.events(run));
     let errors = tier.jobs.iter().flat_map(|job| errors(job, insight));
     let retries = retries::of(run, tier.jobs.iter());
@@ -53,6 +57,11 @@ pub(super) fn tier(
         completed_at: ended(tier.status, tier.ended_at).map(Timestamp),
         duration_ms: duration_ms(tier.started_at, ended(tier.status, tier.ended_at)),
         source_documents_fetched: numbers.rows,
+        documents_after_source_filter: numbers.rows,
+        documents_missing_input_fields: numbers.rows.map(|_| empty_rows),
+        documents_before_processing: numbers
+            .rows
+            .map(|rows| rows.saturating_sub(numbers.counts.skipped)),
         documents_submitted_to_engine: numbers.rows,
         documents_written: numbers.documents,
         errors: errors.collect(),
@@ -63,15 +72,11 @@ pub(super) fn tier(
             .map(|(num, event)| infrastructure_event(num, event))
             .collect(),
         submission_params: first.map(submission_params),
+        worker_groups: machines(tier, insight),
+        ray_job_logs: log.clone().map(|(_, text)| text),
+        ray_job_logs_captured_at: log.map(|(at, _)| Timestamp(at)),
         audit: audit::of(tier, numbers),
-        last_activity_at: insight
-            .and_then(|known| {
-                tier.jobs
-                    .iter()
-                    .filter_map(|job| known.last_activity(&job.id))
-                    .max()
-            })
-            .map(Timestamp),
+        last_activity_at: last_activity(tier, insight),
         retry_count: retries.count,
         max_retries: retries.max,
         last_retry_at: retries.last_at,
@@ -96,6 +101,35 @@ fn source(source: &TierSource) -> (&'static str, Vec<String>) {
             collection_ids.iter().map(ToString::to_string).collect(),
         ),
     }
+}
+
+fn last_activity(tier: &Tier, insight: Option<&Insight>) -> Option<Timestamp> {
+    let jobs = tier.jobs.iter();
+    let known = jobs.filter_map(|job| insight?.last_activity(&job.id));
+    known.max().map(Timestamp)
+}
+
+/// Rows that were skipped because their collection has documents of them.
+fn deduplicated(tier: &Tier) -> u64 {
+    let tallies = tier.jobs.iter().flat_map(|job| job.dedup.values());
+    tallies.map(|tally| tally.skipped).sum()
+}
+
+/// The machines that a tier's attempts ran on.
+fn machines(tier: &Tier, insight: Option<&Insight>) -> Vec<String> {
+    let jobs = tier.jobs.iter().filter_map(|job| insight?.job(&job.id));
+    let attempts = jobs.flat_map(|facts| &facts.attempts);
+    let nodes = attempts.filter_map(|attempt| attempt.evidence.as_ref()?.node.clone());
+    let nodes: BTreeSet<String> = nodes.collect();
+    nodes.into_iter().collect()
+}
+
+/// What the last attempt of a job left in its driver's log, and when.
+fn last_log(job: &Job, insight: &Insight) -> Option<(UnixMillis, String)> {
+    let attempt = insight.job(&job.id)?.attempts.last()?;
+    let text = &attempt.evidence.as_ref()?.driver_log_tail;
+    let at = attempt.ended_at?;
+    (!text.is_empty()).then(|| (at, text.clone()))
 }
 
 /// The end of something that is over; what was taken up again has none.
@@ -166,6 +200,7 @@ fn job(run: &Batch, job: &Job, insight: Option<&Insight>) -> ExtractorJobInfo {
         documents_skipped: Some(numbers.counts.skipped),
         error: job.reason().map(str::to_owned),
         errors: errors(job, insight),
+        warnings: warnings(job),
         submission_params: Some(submission_params(job)),
         last_activity_at: insight
             .and_then(|known| known.last_activity(&job.id))
@@ -287,45 +322,4 @@ fn resources(resources: &Resources) -> SubmissionParams {
         manifest_key: None,
         submitted_at: None,
     }
-}
-
-/// Why a job failed, and the groups of its failed documents.
-fn errors(job: &Job, insight: Option<&Insight>) -> Vec<BatchErrorDetail> {
-    let whole = job.reason().map(|reason| BatchErrorDetail {
-        error_type: if is_out_of_memory(job) {
-            "resource"
-        } else {
-            "runtime"
-        }
-        .to_owned(),
-        message: reason.to_owned(),
-        component: Some(job.extractor.id()),
-        stage: None,
-        affected_count: job.unfinished_rows().max(1),
-        affected_document_ids: Vec::new(),
-        timestamp: job.ended_at.map(Timestamp),
-    });
-    let Some(insight) = insight else {
-        return whole.into_iter().collect();
-    };
-    let of_job = insight
-        .diagnosis
-        .error_groups
-        .iter()
-        .filter(|group| group.job_id == job.id);
-    let groups = of_job.map(|group| BatchErrorDetail {
-        error_type: group.category.as_str().to_owned(),
-        message: group.example.message.clone(),
-        component: Some(group.component.clone()),
-        stage: Some(group.stage.as_str().to_owned()),
-        affected_count: group.count,
-        affected_document_ids: group.source_ids.clone(),
-        timestamp: Some(group.example.at.into()),
-    });
-    whole.into_iter().chain(groups).collect()
-}
-
-fn is_out_of_memory(job: &Job) -> bool {
-    job.last_attempt()
-        .is_some_and(|attempt| attempt.exit == Some(AttemptExit::OutOfMemory))
 }
