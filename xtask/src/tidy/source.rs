@@ -10,9 +10,10 @@ use syn::spanned::Spanned as _;
 use syn::visit::Visit;
 
 /// Folders that hold nothing of ours: builds, environments, models and downloaded packages.
-const FOREIGN_FOLDERS: [&str; 7] = [
+const FOREIGN_FOLDERS: [&str; 8] = [
     ".git",
     ".venv",
+    ".venv-ray",
     ".models",
     ".cache",
     "node_modules",
