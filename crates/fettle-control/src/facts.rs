@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fettle_core::{Attempt, Batch, Cancel, Job, JobState, Tier, Wait};
 use fettle_diagnose::{
-    AttemptFacts, BatchFacts, CancelFacts, ErrorCount, ErrorGroup, JobFacts, TierFacts, UsageFacts,
-    WaitFacts, WaitReason,
+    AttemptFacts, BatchFacts, CancelFacts, ErrorGroup, JobFacts, TierFacts, UsageFacts, WaitFacts,
+    WaitReason,
 };
 use fettle_model::report::Heartbeat;
 use fettle_model::{
@@ -69,7 +69,7 @@ impl Control {
             tiers,
             last_good: Vec::new(),
             error_groups: errors.groups.into_iter().map(error_group).collect(),
-            error_counts: errors.counts.into_iter().map(error_count).collect(),
+            error_counts: errors.counts,
             node_memory_bytes: Some(self.executor().capacity().memory_per_worker_max_bytes),
         })
     }
@@ -249,20 +249,5 @@ fn error_group(stored: StoredErrorGroup) -> ErrorGroup {
         count,
         example,
         source_ids,
-    }
-}
-
-fn error_count(stored: fettle_ports::ErrorCount) -> ErrorCount {
-    let fettle_ports::ErrorCount {
-        tier_num,
-        category,
-        class,
-        count,
-    } = stored;
-    ErrorCount {
-        tier_num,
-        category,
-        class,
-        count,
     }
 }

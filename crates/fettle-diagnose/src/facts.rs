@@ -6,8 +6,8 @@ use fettle_model::evidence::NodeEvidence;
 use fettle_model::history::MemoryProfile;
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus, CollectionId,
-    DocumentErrorClass, ErrorCategory, ExtractorRef, JobId, Resources, RowCounts, RowError,
-    RowSizes, Stage, StageTimings, SubmissionParams, UnixMillis, WorkStatus,
+    DocumentErrorClass, ErrorCategory, ErrorCount, ExtractorRef, JobId, Resources, RowCounts,
+    RowError, RowSizes, Stage, StageTimings, SubmissionParams, UnixMillis, WorkStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -247,17 +247,4 @@ pub struct ErrorGroup {
     pub example: RowError,
     /// Objects or documents of the first few.
     pub source_ids: Vec<String>,
-}
-
-/// How many row errors of one kind a tier has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ErrorCount {
-    /// The tier.
-    pub tier_num: u32,
-    /// Kind of error.
-    pub category: ErrorCategory,
-    /// Whether trying again can help.
-    pub class: DocumentErrorClass,
-    /// How many.
-    pub count: u64,
 }

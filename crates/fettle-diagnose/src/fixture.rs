@@ -3,14 +3,12 @@
 use fettle_model::evidence::{InFlightRow, MemoryEnforcement, MemorySample};
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptStatus, BatchId, BatchStatus,
-    DocumentErrorClass, ErrorCategory, ExtractorRef, JobId, MemoryEvidence, ProcessExit, Resources,
-    RowCounts, RowError, Stage, StageTimings, SubmissionParams, UnixMillis, WorkStatus,
-    WorkerDeath,
+    DocumentErrorClass, ErrorCategory, ErrorCount, ExtractorRef, JobId, MemoryEvidence,
+    ProcessExit, Resources, RowCounts, RowError, Stage, StageTimings, SubmissionParams, UnixMillis,
+    WorkStatus, WorkerDeath,
 };
 
-use crate::facts::{
-    AttemptFacts, BatchFacts, ErrorCount, ErrorGroup, JobFacts, JobProfile, TierFacts,
-};
+use crate::facts::{AttemptFacts, BatchFacts, ErrorGroup, JobFacts, JobProfile, TierFacts};
 use crate::fingerprint::fingerprint;
 
 /// The limit of each worker.

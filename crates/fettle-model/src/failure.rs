@@ -142,6 +142,19 @@ impl ErrorCategory {
     }
 }
 
+/// How many row errors of one kind a tier has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorCount {
+    /// The tier.
+    pub tier_num: u32,
+    /// Kind of error.
+    pub category: ErrorCategory,
+    /// Whether trying again can help.
+    pub class: DocumentErrorClass,
+    /// How many.
+    pub count: u64,
+}
+
 /// Why one row failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowError {

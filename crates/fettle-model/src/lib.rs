@@ -26,7 +26,8 @@ pub use attempt::{AttemptExit, AttemptSpec, ManifestRef, RowSizes, TargetCollect
 pub use evidence::{AttemptEvidence, MemoryEvidence, ProcessExit, WorkerDeath};
 pub use extractor::{ExtractorRef, ExtractorSource};
 pub use failure::{
-    DocumentErrorClass, ErrorCategory, FailureCategory, InfraEvent, InfraEventType, RowError,
+    DocumentErrorClass, ErrorCategory, ErrorCount, FailureCategory, InfraEvent, InfraEventType,
+    RowError,
 };
 pub use healing::{AppliedBy, Cause, HealingMode, HealingPolicy, RemedyOutcome, RemedyTaken};
 pub use history::{AttemptProfile, HistoryCell, HistoryKey, TierKind};

@@ -34,8 +34,8 @@ pub use records::{
 };
 pub use requests::{KnownRequest, RequestKey, RequestLog, StoredAnswer};
 pub use row_errors::{
-    ERROR_GROUPS_PER_JOB_MAX, ErrorCount, ErrorGroups, FINGERPRINT_OF_OTHERS, FailedRow,
-    RowErrorQuery, StoredErrorGroup, StoredRowError,
+    ERROR_GROUPS_PER_JOB_MAX, ErrorGroups, FINGERPRINT_OF_OTHERS, FailedRow, RowErrorQuery,
+    StoredErrorGroup, StoredRowError,
 };
 pub use store::{
     BatchCommit, BatchFilter, EffectId, JobCounts, Page, PendingEffect, RowsCommit, Store,

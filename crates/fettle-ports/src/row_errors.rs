@@ -2,7 +2,7 @@
 //!
 //! Owns the records; the fingerprints are made where errors are reported.
 
-use fettle_model::{AttemptId, CollectionId, DocumentErrorClass, ErrorCategory, JobId, RowError};
+use fettle_model::{AttemptId, CollectionId, DocumentErrorClass, ErrorCount, JobId, RowError};
 
 /// The error of a failed row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,19 +46,6 @@ pub struct StoredErrorGroup {
     pub example: RowError,
     /// Objects or documents of the first few.
     pub source_ids: Vec<String>,
-}
-
-/// How many row errors of one kind a tier has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ErrorCount {
-    /// The tier.
-    pub tier_num: u32,
-    /// Kind of error.
-    pub category: ErrorCategory,
-    /// Whether trying again can help.
-    pub class: DocumentErrorClass,
-    /// How many.
-    pub count: u64,
 }
 
 /// Which row errors to list.

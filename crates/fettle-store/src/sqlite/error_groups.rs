@@ -1,9 +1,8 @@
 //! Row errors with like messages. Their counts are kept by triggers on `row_errors`, whoever adds or removes rows there.
 
-use fettle_model::{BatchId, DocumentErrorClass, ErrorCategory, RowError};
+use fettle_model::{BatchId, DocumentErrorClass, ErrorCategory, ErrorCount, RowError};
 use fettle_ports::{
-    ERROR_GROUPS_PER_JOB_MAX, ErrorCount, ErrorGroups, FINGERPRINT_OF_OTHERS, StoreError,
-    StoredErrorGroup,
+    ERROR_GROUPS_PER_JOB_MAX, ErrorGroups, FINGERPRINT_OF_OTHERS, StoreError, StoredErrorGroup,
 };
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 use serde::de::DeserializeOwned;

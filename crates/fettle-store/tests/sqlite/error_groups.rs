@@ -1,9 +1,9 @@
 //! Row errors with like messages.
 
 use fettle_core::{FailedRows, ReopenRows, WhichRows};
-use fettle_model::{DocumentErrorClass, ErrorCategory, RowOutcome};
+use fettle_model::{DocumentErrorClass, ErrorCategory, ErrorCount, RowOutcome};
 use fettle_ports::{
-    BatchCommit, ERROR_GROUPS_PER_JOB_MAX, ErrorCount, ErrorGroups, FINGERPRINT_OF_OTHERS, Store,
+    BatchCommit, ERROR_GROUPS_PER_JOB_MAX, ErrorGroups, FINGERPRINT_OF_OTHERS, Store,
 };
 
 use crate::fixture::{Fixture, batch, job, namespace, report, step};
