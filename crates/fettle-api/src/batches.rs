@@ -6,6 +6,8 @@ mod create;
 mod diagnose;
 mod diagnose_markdown;
 mod diagnose_tier;
+mod diagnostics;
+mod estimate;
 mod failed;
 mod heal;
 mod insight;
@@ -61,6 +63,10 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
     ApiRouter::new()
         .nest("/buckets/{bucket}/batches", below_bucket)
         .nest("/batches", by_id)
+        .api_route(
+            "/analytics/performance/batches/{batch_id}/diagnostics",
+            get(diagnostics::diagnostics),
+        )
 }
 
 fn of_one() -> ApiRouter<ApiState> {
@@ -77,6 +83,7 @@ fn of_one() -> ApiRouter<ApiState> {
         .api_route("/{batch_id}/resubmit", post(retry::resubmit))
         .api_route("/{batch_id}/diagnose", get(diagnose::diagnose))
         .api_route("/{batch_id}/audit", get(audit::audit))
+        .api_route("/{batch_id}/estimate-cost", post(estimate::estimate))
         .api_route("/{batch_id}/logs", get(logs::logs))
         .api_route(
             "/{batch_id}/failed-documents",

@@ -29,6 +29,7 @@ use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
+pub(crate) use reconcile::roots;
 pub(crate) use view::{feature_uri, plugin_vectors, vectors_of};
 
 /// Shortest and longest name, as in the contract.

@@ -23,6 +23,7 @@ mod objects;
 mod openapi;
 mod page;
 mod pages;
+mod performance;
 mod plugins;
 mod rate;
 mod replay;

@@ -15,7 +15,7 @@ use crate::replay::replay;
 use crate::state::ApiState;
 use crate::{
     api_keys, batches, buckets, collections, documents, extractors, health, internal, namespaces,
-    objects, openapi, pages, plugins, retrievers, tasks, uploads, webhooks,
+    objects, openapi, pages, performance, plugins, retrievers, tasks, uploads, webhooks,
 };
 
 /// A body may be this long unless its route says otherwise: a hundred objects with inline data fit, and a few at once stay small in memory.
@@ -35,6 +35,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(tasks::routes())
         .merge(uploads::routes())
         .merge(webhooks::routes())
+        .merge(performance::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .route_layer(from_fn_with_state(state.clone(), replay))
         .merge(plugins::routes())

@@ -31,6 +31,8 @@ pub struct ControlConfig {
     pub row_timeout_ms: Option<u64>,
     /// What is done about stuck workers.
     pub stuck: StuckPolicy,
+    /// What an hour of a worker costs, in US dollars; none means that no money is ever named.
+    pub price_per_compute_hour: Option<f64>,
     /// The secret from which attempt tokens are derived.
     pub token_secret: [u8; 32],
 }

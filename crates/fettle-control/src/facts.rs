@@ -7,6 +7,7 @@ use fettle_diagnose::{
     AttemptFacts, BatchFacts, CancelFacts, ErrorGroup, JobFacts, TierFacts, UsageFacts, WaitFacts,
     WaitReason,
 };
+use fettle_model::history::MemoryProfile;
 use fettle_model::report::Heartbeat;
 use fettle_model::{
     AttemptEvidence, AttemptId, BatchId, BatchStatus, NamespaceId, StageTimings, UnixMillis,
@@ -15,6 +16,7 @@ use fettle_ports::StoredErrorGroup;
 
 use crate::control::Control;
 use crate::error::RequestError;
+use crate::history::{HISTORY_DAYS, history_key};
 use crate::last_good::profile;
 
 /// Groups of row errors that a diagnosis is told of, the largest; more kinds than this are read in the list of failed documents.
@@ -56,7 +58,7 @@ impl Control {
             .await?;
         let mut tiers = Vec::with_capacity(batch.tiers.len());
         for tier in &batch.tiers {
-            tiers.push(self.tier(tier, &known).await?);
+            tiers.push(self.tier(&batch.namespace_id, tier, &known).await?);
         }
         Ok(BatchFacts {
             batch_id: batch.id.clone(),
@@ -74,13 +76,39 @@ impl Control {
         })
     }
 
-    async fn tier(&self, tier: &Tier, known: &Known) -> Result<TierFacts, RequestError> {
+    /// What workers of earlier attempts needed, where a worker of this job has died: nobody else asks for a size.
+    async fn memory_history(
+        &self,
+        namespace: &NamespaceId,
+        tier: &Tier,
+        job: &Job,
+        known: &Known,
+    ) -> Result<Option<MemoryProfile>, RequestError> {
+        let has_died = |attempt: &Attempt| {
+            let evidence = known.evidence.get(&attempt.id);
+            evidence.is_some_and(|(evidence, _)| !evidence.worker_deaths.is_empty())
+        };
+        if !job.attempts.iter().any(has_died) {
+            return Ok(None);
+        }
+        let key = history_key(tier, job);
+        let cell = self.history(namespace, &key, HISTORY_DAYS).await?;
+        Ok(Some(cell.profile.memory))
+    }
+
+    async fn tier(
+        &self,
+        namespace: &NamespaceId,
+        tier: &Tier,
+        known: &Known,
+    ) -> Result<TierFacts, RequestError> {
         let mut jobs = Vec::with_capacity(tier.jobs.len());
         for job in &tier.jobs {
             // The state counts at the end of an attempt; the store counts always.
             let counts = self.store().job_counts(&job.id).await?.rows;
             let mut facts = job_facts(job, known);
             facts.counts = counts;
+            facts.memory_history = self.memory_history(namespace, tier, job, known).await?;
             if let Some(wait) = &mut facts.waiting
                 && wait.detail.is_none()
             {

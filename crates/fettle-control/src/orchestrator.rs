@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use fettle_core::{Batch, Effects, Event, step};
 use fettle_model::BatchId;
-use fettle_ports::{BatchCommit, StoreError, Submission};
+use fettle_ports::{BatchCommit, HistoryEntry, StoreError, Submission};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::control::Shared;
 use crate::error::RequestError;
-use crate::{effects, reconcile};
+use crate::{effects, history, reconcile};
 
 /// Messages that may wait for the loop; a sender beyond that waits, which slows reporters down instead of filling memory.
 pub(crate) const MESSAGES_MAX: usize = 1024;
@@ -50,6 +50,13 @@ pub(crate) enum Message {
 pub(crate) struct Orchestrator {
     shared: Arc<Shared>,
     batches: BTreeMap<BatchId, Arc<Batch>>,
+}
+
+/// What a step writes beside the batch's state.
+#[derive(Default)]
+struct Beside {
+    submission: Option<Submission>,
+    history: Option<HistoryEntry>,
 }
 
 impl Orchestrator {
@@ -93,7 +100,13 @@ impl Orchestrator {
                 effects,
                 submission,
                 reply,
-            } => (self.commit(*batch, effects, Some(*submission)).await, reply),
+            } => {
+                let beside = Beside {
+                    submission: Some(*submission),
+                    ..Beside::default()
+                };
+                (self.commit(*batch, effects, beside).await, reply)
+            }
             Message::Happened {
                 batch_id,
                 event,
@@ -109,8 +122,22 @@ impl Orchestrator {
             Some(batch) => Batch::clone(batch),
             None => self.load_resting(id).await?,
         };
+        let ended = match &event {
+            Event::AttemptEnded { attempt, .. } | Event::AttemptLost { attempt, .. } => {
+                Some(attempt.clone())
+            }
+            _ => None,
+        };
         let effects = step(&mut batch, self.shared.ports.clock.now(), event)?;
-        self.commit(batch, effects, None).await
+        let history = match ended {
+            Some(attempt) => history::entry(&self.shared, &batch, &attempt).await?,
+            None => None,
+        };
+        let beside = Beside {
+            history,
+            ..Beside::default()
+        };
+        self.commit(batch, effects, beside).await
     }
 
     /// A batch that is over or held; a retry or its submission takes it up again.
@@ -124,12 +151,7 @@ impl Orchestrator {
     }
 
     /// Commits, then makes visible, then acts.
-    async fn commit(
-        &mut self,
-        batch: Batch,
-        decided: Effects,
-        submission: Option<Submission>,
-    ) -> Answer {
+    async fn commit(&mut self, batch: Batch, decided: Effects, beside: Beside) -> Answer {
         let Effects {
             effects,
             timeline,
@@ -144,7 +166,8 @@ impl Orchestrator {
             remedies,
             reopen_rows,
             skip_rows,
-            submission,
+            submission: beside.submission,
+            history: beside.history.into_iter().collect(),
         };
         let ids = match self.shared.ports.store.commit(commit).await {
             Ok(ids) => ids,

@@ -132,6 +132,18 @@ impl Control {
         }
     }
 
+    /// What a batch would run if it were submitted now.
+    pub async fn preview(&self, record: &BatchRecord) -> Result<BatchPlan, RequestError> {
+        let collections = self
+            .collections_of(
+                &record.namespace_id,
+                &record.bucket_id,
+                &record.collection_ids,
+            )
+            .await?;
+        self.plan(record, &collections, &BTreeMap::new())
+    }
+
     /// Ends a batch, a tier or a job.
     pub async fn cancel(
         &self,

@@ -229,6 +229,8 @@ pub struct HistoryCell {
     pub start_us: Sketch,
     /// Worker time for each row with an outcome, in microseconds, one value an attempt.
     pub worker_us_per_row: Sketch,
+    /// Documents for each thousand rows with an outcome, one value an attempt.
+    pub documents_per_1000_rows: Sketch,
     /// How long workers lived, summed over them, in milliseconds.
     pub worker_ms: u64,
     /// CPU time, in milliseconds.
@@ -249,6 +251,8 @@ impl HistoryCell {
         self.profile.merge(&other.profile);
         self.start_us.merge(&other.start_us);
         self.worker_us_per_row.merge(&other.worker_us_per_row);
+        self.documents_per_1000_rows
+            .merge(&other.documents_per_1000_rows);
         self.worker_ms += other.worker_ms;
         self.cpu_ms += other.cpu_ms;
     }

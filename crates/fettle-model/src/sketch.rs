@@ -19,6 +19,7 @@ const GAMMA: f64 = (1.0 + RELATIVE_ERROR) / (1.0 - RELATIVE_ERROR);
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sketch {
     /// How many values lie in each bin.
+    #[serde(with = "pairs")]
     bins: BTreeMap<u16, u64>,
     /// Values that are zero, which has no logarithm.
     #[serde(default)]
@@ -168,6 +169,27 @@ fn middle(bin: u16) -> u64 {
     (2.0 * GAMMA.powi(i32::from(bin)) / (GAMMA + 1.0)).round() as u64
 }
 
+/// Bins as pairs of number and count: keys of JSON objects are texts, which are not read back as numbers inside tagged types.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        bins: &BTreeMap<u16, u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(bins)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u16, u64>, D::Error> {
+        let pairs = Vec::<(u16, u64)>::deserialize(deserializer)?;
+        Ok(pairs.into_iter().collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -229,6 +251,20 @@ mod tests {
             prop_assert!(sketch.above(floor).count() <= sketch.count());
             prop_assert!(sketch.above(floor).quantile(0.0).is_none_or(|least| least > floor));
         }
+    }
+
+    #[test]
+    fn it_is_read_back_inside_a_tagged_type() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type")]
+        enum Frame {
+            Work { us: Sketch },
+        }
+        let frame = Frame::Work {
+            us: Sketch::of([1, 7, 900]),
+        };
+        let text = serde_json::to_string(&frame).unwrap();
+        assert_eq!(serde_json::from_str::<Frame>(&text).unwrap(), frame);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod blobs;
 pub mod env;
 pub mod events;
 pub mod executor;
+pub mod history;
 pub mod index;
 pub mod records;
 pub mod requests;
@@ -24,6 +25,7 @@ pub use executor::{
     Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
 };
 pub use fettle_core::admission::Room;
+pub use history::{HistoryEntry, HistoryQuery, HistoryRow, HistorySpan};
 pub use index::{
     Document, DocumentPage, DocumentQuery, Index, IndexError, NamedVector, ScoredDocument,
     VectorSpec,

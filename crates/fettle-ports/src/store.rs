@@ -9,6 +9,7 @@ use fettle_model::{
 use serde_json::Value;
 
 use crate::events::EventLog;
+use crate::history::{HistoryEntry, HistoryQuery, HistoryRow};
 use crate::records::{BatchRecord, ObjectRecord, Resource, ResourceKind, TaskRecord};
 use crate::requests::RequestLog;
 use crate::row_errors::{ErrorGroups, FailedRow, RowErrorQuery, StoredRowError};
@@ -105,6 +106,8 @@ pub struct BatchCommit {
     pub skip_rows: Vec<SkipRows>,
     /// What a first step writes beside the state.
     pub submission: Option<Submission>,
+    /// Attempts that it ended, for the history.
+    pub history: Vec<HistoryEntry>,
 }
 
 /// What becomes of a draft's record when it is submitted.
@@ -360,6 +363,19 @@ pub trait Store: EventLog + RequestLog + Send + Sync {
         &self,
         batch: &BatchId,
     ) -> Result<Vec<(AttemptId, AttemptEvidence, Option<StageTimings>)>, StoreError>;
+
+    /// Evidence of one attempt.
+    async fn attempt_evidence(
+        &self,
+        batch: &BatchId,
+        attempt: &AttemptId,
+    ) -> Result<Option<AttemptEvidence>, StoreError>;
+    /// What attempts measured, oldest first.
+    async fn history(
+        &self,
+        namespace: &NamespaceId,
+        query: &HistoryQuery,
+    ) -> Result<Vec<HistoryRow>, StoreError>;
 
     /// Whether the database answers (for health).
     async fn check(&self) -> Result<(), StoreError>;

@@ -13,6 +13,7 @@ mod events;
 mod evidence;
 mod failure;
 mod filter;
+mod history;
 mod listing;
 mod lock;
 mod objects;

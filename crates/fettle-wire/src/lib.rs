@@ -19,6 +19,7 @@ pub mod healing;
 pub mod namespace;
 pub mod object;
 pub mod page;
+pub mod performance;
 pub mod progress;
 pub mod task;
 pub mod tier;

@@ -188,6 +188,8 @@ pub struct AttemptInfo {
 pub struct SubmissionParams {
     /// Command line.
     pub entrypoint: Option<String>,
+    /// Null: jobs run the installed binary and no image.
+    pub image_uri: Option<String>,
     /// `local` or `ray`.
     pub deployment_mode: Option<String>,
     /// Whether it needs a GPU.

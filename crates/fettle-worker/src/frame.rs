@@ -2,6 +2,7 @@
 //!
 //! Owns the form of the frames. The two ends are always the same binary, so the form may change freely.
 
+use fettle_model::history::StageSketches;
 use fettle_model::{AttemptExit, CollectionId, RowNumber, Stage, StageTimings};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,8 @@ pub(crate) enum FromWorker {
     Timings {
         /// By stage.
         stages: StageTimings,
+        /// Work on each row, by stage.
+        work: Box<StageSketches>,
     },
     /// `serve` says that the attempt no longer counts.
     Superseded {

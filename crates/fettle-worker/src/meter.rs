@@ -5,7 +5,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fettle_model::{Stage, StageTiming, StageTimings, UnixMillis};
+use fettle_model::history::StageSketches;
+use fettle_model::{Sketch, Stage, StageTiming, StageTimings, UnixMillis};
 
 use crate::clock;
 
@@ -36,6 +37,15 @@ impl Meters {
             writing: self.writing.read(now),
         }
     }
+
+    /// The work on each row so far.
+    pub(crate) fn work(&self) -> StageSketches {
+        StageSketches {
+            loading: self.loading.lock().row_us.clone(),
+            processing: self.processing.lock().row_us.clone(),
+            writing: self.writing.lock().row_us.clone(),
+        }
+    }
 }
 
 /// The meter of one stage.
@@ -51,6 +61,7 @@ struct State {
     last: Option<(Instant, UnixMillis)>,
     rows: u64,
     bytes: u64,
+    row_us: Sketch,
 }
 
 impl Meter {
@@ -64,11 +75,14 @@ impl Meter {
         Busy(self)
     }
 
-    /// Counts what has gone through.
-    pub(crate) fn count(&self, rows: u64, bytes: u64) {
+    /// Counts what has gone through; rows that were worked on together share the time.
+    pub(crate) fn count(&self, rows: u64, bytes: u64, took: Duration) {
         let mut state = self.lock();
         state.rows += rows;
         state.bytes += bytes;
+        let row_us = took.as_micros() / u128::from(rows.max(1));
+        let row_us = u64::try_from(row_us).unwrap_or(u64::MAX);
+        state.row_us.record(row_us, rows);
     }
 
     fn leave(&self) {
@@ -141,13 +155,14 @@ mod tests {
         drop(first);
         drop(second);
         drop(meter.enter());
-        meter.count(3, 10);
+        meter.count(3, 10, Duration::from_millis(6));
         let read = meter.read(Instant::now());
         let state = meter.lock();
         let span = state.last.unwrap().0.duration_since(state.first.unwrap().0);
         assert!(read.busy_ms + read.wait_ms <= ms(span));
         assert_eq!((read.rows, read.bytes, state.active), (3, 10, 0));
         assert!(read.started_at <= read.ended_at);
+        assert_eq!((state.row_us.count(), state.row_us.max()), (3, 2_000));
     }
 
     #[test]

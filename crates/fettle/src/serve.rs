@@ -163,6 +163,7 @@ fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<Contro
         row_timeout_ms: args
             .row_timeout
             .map(|seconds| seconds.saturating_mul(1_000)),
+        price_per_compute_hour: args.price_per_compute_hour,
         token_secret: secret(&data_dir.join(SECRET_FILE))?,
     })
 }

@@ -46,7 +46,7 @@ pub(super) async fn full(
         Some(run) => Some(Insight::load(state, &record, run).await?),
         None => None,
     };
-    let mut model = model(state, &record, run.as_ref(), insight.as_ref());
+    let mut model = shown(state, &record, run.as_ref(), insight.as_ref());
     model.submitted_by_key_prefix = key_prefix(state, &record).await?;
     model.object_ids = Some(objects.into_iter().map(String::from).collect());
     if run.is_some() {
@@ -81,10 +81,11 @@ async fn failed_objects(
 
 /// A batch for lists: from its state alone.
 pub(super) fn brief(state: &ApiState, record: &BatchRecord, run: Option<&Batch>) -> BatchModel {
-    model(state, record, run, None)
+    shown(state, record, run, None)
 }
 
-fn model(
+/// A batch with what is known of it, without its objects.
+pub(super) fn shown(
     state: &ApiState,
     record: &BatchRecord,
     run: Option<&Batch>,

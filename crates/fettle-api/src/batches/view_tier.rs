@@ -275,6 +275,7 @@ pub(super) fn submission_params(job: &Job) -> SubmissionParams {
         let manifest_key = job.manifest.as_ref().map(|manifest| manifest.key.clone());
         return SubmissionParams {
             entrypoint: None,
+            image_uri: None,
             deployment_mode: None,
             plugin_archives: Vec::new(),
             plugin_dependencies: Vec::new(),
@@ -293,6 +294,7 @@ pub(super) fn submission_params(job: &Job) -> SubmissionParams {
 pub(super) fn attempt_params(params: &fettle_model::SubmissionParams) -> SubmissionParams {
     SubmissionParams {
         entrypoint: Some(params.entrypoint.clone()),
+        image_uri: None,
         deployment_mode: Some(params.deployment_mode.clone()),
         plugin_archives: params.plugin_archives.clone(),
         plugin_dependencies: params.plugin_dependencies.clone(),
@@ -308,6 +310,7 @@ pub(super) fn attempt_params(params: &fettle_model::SubmissionParams) -> Submiss
 fn resources(resources: &Resources) -> SubmissionParams {
     SubmissionParams {
         entrypoint: None,
+        image_uri: None,
         deployment_mode: None,
         requires_gpu: resources.requires_gpu,
         num_cpus: resources.num_cpus,

@@ -98,7 +98,7 @@ pub(super) async fn reconcile(
 }
 
 /// The objects that the collection's documents come from, and how many documents there are.
-async fn roots(
+pub(crate) async fn roots(
     state: &ApiState,
     record: &CollectionRecord,
 ) -> Result<(BTreeSet<String>, u64), ApiError> {

@@ -198,6 +198,7 @@ fn config(data: &Path) -> ControlConfig {
         default_resources: ControlConfig::standard_resources(),
         stuck: fettle_control::StuckPolicy::default(),
         row_timeout_ms: None,
+        price_per_compute_hour: Some(3.6),
         token_secret: [7; 32],
     }
 }

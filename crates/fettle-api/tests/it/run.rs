@@ -1,13 +1,14 @@
 //! A batch from draft to done, out of memory and mended, cancelled: with the test as the driver.
 
 use fettle_model::catalogue::LEXICAL_VECTOR;
-use fettle_model::evidence::{InFlightRow, MemoryEnforcement};
+use fettle_model::evidence::{InFlightRow, MemoryEnforcement, UsageEvidence};
+use fettle_model::history::SlowRow;
 use fettle_model::lexical::lexical_vector;
 use fettle_model::report::{DocumentReport, Heartbeat, RowReport, RowsReport, VectorReport};
 use fettle_model::{
-    AttemptEvidence, AttemptExit, AttemptSpec, DocumentErrorClass, DocumentId, ErrorCategory,
-    MemoryEvidence, ProcessExit, RowError, RowOutcome, Stage, StageTimings, UnixMillis,
-    WorkerDeath,
+    AttemptEvidence, AttemptExit, AttemptProfile, AttemptSpec, DocumentErrorClass, DocumentId,
+    ErrorCategory, MemoryEvidence, ProcessExit, RowError, RowOutcome, Stage, StageTimings,
+    UnixMillis, WorkerDeath,
 };
 use serde_json::{Value, json};
 
@@ -98,6 +99,32 @@ impl<'a> Driver<'a> {
         assert_eq!(status, 200, "{ack:#}");
     }
 
+    /// Evidence of rows that took so long, in milliseconds.
+    fn measured(&self, rows_ms: &[u64]) -> AttemptEvidence {
+        let mut profile = AttemptProfile::default();
+        for (ms, row) in rows_ms.iter().zip(0..) {
+            profile.row_finished(SlowRow {
+                us: ms * 1_000,
+                at: UnixMillis(1_700_000_100_000),
+                stage: Stage::Processing,
+                attempt_id: self.spec.attempt_id.clone(),
+                row,
+                source_id: format!("source {row}"),
+                bytes: 7,
+            });
+            profile.stages.processing.record(ms * 900, 1);
+        }
+        AttemptEvidence {
+            profile: Some(profile),
+            usage: Some(UsageEvidence {
+                cpu_ms: 1_000,
+                io_bytes: 0,
+                worker_ms: 6_000,
+            }),
+            ..AttemptEvidence::default()
+        }
+    }
+
     pub(crate) fn end(&self, exit: AttemptExit, evidence: AttemptEvidence) {
         self.api
             .executor
@@ -151,6 +178,55 @@ pub(crate) async fn reached(api: &Api, path: &str, status: &str) -> Value {
     .await
 }
 
+/// What the performance pages and an estimate tell of the batch that has ended.
+async fn told(api: &Api, path: &str) {
+    let engine = "/v1/analytics/performance/engine";
+    let overview = api.ok("GET", engine, Value::Null).await;
+    let summary = &overview["summary"];
+    assert_eq!(summary["total_executions"], 3);
+    assert_eq!(summary["max_latency_ms"], 1_500.0);
+    let availability = overview["service_health"]["availability"].as_f64().unwrap();
+    assert!((availability - 2.0 / 3.0).abs() < 1e-9, "{overview:#}");
+    let slow = api
+        .ok("GET", &format!("{engine}/slow-operations"), Value::Null)
+        .await;
+    let operations = slow["operations"].as_array().unwrap();
+    assert_eq!(operations.len(), 1, "{slow:#}");
+    assert_eq!(operations[0]["metadata"]["source_id"], "source 2");
+    let stages = api
+        .ok("GET", &format!("{engine}/stages"), Value::Null)
+        .await;
+    let names = stages["stages"].as_array().unwrap().iter();
+    let names: Vec<&str> = names.filter_map(|it| it["stage_name"].as_str()).collect();
+    assert!(
+        names.contains(&"processing") && !names.contains(&"loading"),
+        "{names:?}"
+    );
+    let estimate = api
+        .ok("POST", &format!("{path}/estimate-cost"), Value::Null)
+        .await;
+    let seconds = estimate["estimated_compute_seconds"]["expected"].as_f64();
+    assert!((seconds.unwrap() - 6.0).abs() < 1e-6, "{estimate:#}");
+    // 3.60 dollars an hour are a tenth of a cent a second.
+    assert!((estimate["estimated_usd"].as_f64().unwrap() - 0.006).abs() < 1e-9);
+    assert!(
+        (estimate["estimated_documents"]["expected"]
+            .as_f64()
+            .unwrap()
+            - 2.0)
+            .abs()
+            < 1e-9
+    );
+    let id = path.rsplit('/').next().unwrap();
+    let page = format!("/v1/analytics/performance/batches/{id}/diagnostics");
+    let glance = api.ok("GET", &page, Value::Null).await;
+    assert_eq!(
+        (glance["health"].as_str(), glance["has_failures"].as_bool()),
+        (Some("degraded"), Some(true))
+    );
+    assert_eq!(glance["tiers"][0]["progress"]["processed_documents"], 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_runs_to_its_end_and_its_documents_are_found() {
     let api = Api::new().await;
@@ -170,7 +246,7 @@ async fn a_batch_runs_to_its_end_and_its_documents_are_found() {
             driver.document(2, "a green tree"),
         ])
         .await;
-    driver.end(AttemptExit::Finished, AttemptEvidence::default());
+    driver.end(AttemptExit::Finished, driver.measured(&[2, 5, 1_500]));
     let batch = reached(&api, &path, "COMPLETED_WITH_ERRORS").await;
     let tier = &batch["tier_tasks"][0];
     assert_eq!(tier["status"], "COMPLETED_WITH_ERRORS");
@@ -253,6 +329,7 @@ async fn a_batch_runs_to_its_end_and_its_documents_are_found() {
         .await;
     assert_eq!(tasks["results"][0]["task_id"], task.as_str());
     found(&api).await;
+    told(&api, &path).await;
     let listed = api
         .ok(
             "POST",

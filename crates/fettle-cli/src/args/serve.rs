@@ -97,6 +97,9 @@ pub struct ServeArgs {
     /// Memory that jobs may use together, such as 8GiB; most of the machine's when left out
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub capacity_memory: Option<MemorySize>,
+    /// What an hour of a worker costs in US dollars, for estimates; no money is named when left out
+    #[arg(long, env = "FETTLE_PRICE_PER_COMPUTE_HOUR", value_name = "USD", value_parser = parse_price)]
+    pub price_per_compute_hour: Option<f64>,
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log: LogFormat,
@@ -106,6 +109,14 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err("must be a number above zero".to_owned()),
+    }
+}
+
+/// A price, which is not below zero.
+fn parse_price(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(price) if price.is_finite() && price >= 0.0 => Ok(price),
+        _ => Err("must be a number of dollars, such as 0.35".to_owned()),
     }
 }
 

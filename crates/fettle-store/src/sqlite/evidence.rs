@@ -61,6 +61,22 @@ pub(super) fn put(
     Ok(evidence)
 }
 
+/// Evidence of one attempt.
+pub(super) fn of_attempt(
+    db: &Connection,
+    batch: &BatchId,
+    attempt: &AttemptId,
+) -> Result<Option<AttemptEvidence>, Failure> {
+    let located = locate(db, None, batch)?;
+    let mut statement =
+        db.prepare_cached("SELECT body FROM evidence WHERE batch_seq = ?1 AND attempt_id = ?2")?;
+    let body: Option<String> = statement
+        .query_row(params![located.seq, attempt.as_str()], |row| row.get(0))
+        .optional()?;
+    let evidence = body.map(|body| decode(KIND, attempt.as_str(), &body));
+    Ok(evidence.transpose()?)
+}
+
 /// Evidence of a batch's attempts, in the order in which it first came.
 pub(super) fn of_batch(
     db: &Connection,

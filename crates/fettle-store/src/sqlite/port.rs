@@ -7,9 +7,9 @@ use fettle_model::{
     RowNumber, StageTimings,
 };
 use fettle_ports::{
-    BatchCommit, BatchFilter, BatchRecord, EffectId, ErrorGroups, JobCounts, ObjectRecord, Page,
-    PendingEffect, ResourceKind, RowErrorQuery, RowsCommit, Store, StoreError, StoredRowError,
-    TrackRecord,
+    BatchCommit, BatchFilter, BatchRecord, EffectId, ErrorGroups, HistoryQuery, HistoryRow,
+    JobCounts, ObjectRecord, Page, PendingEffect, ResourceKind, RowErrorQuery, RowsCommit, Store,
+    StoreError, StoredRowError, TrackRecord,
 };
 use serde_json::Value;
 
@@ -20,8 +20,8 @@ use super::resources::ResourceRow;
 use super::rows::ReportRow;
 use super::steps::StepRow;
 use super::{
-    SqliteStore, batches, error_groups, evidence, listing, objects, remedies, reopen, resources,
-    rows, steps,
+    SqliteStore, batches, error_groups, evidence, history, listing, objects, remedies, reopen,
+    resources, rows, steps,
 };
 
 #[async_trait]
@@ -321,6 +321,26 @@ impl Store for SqliteStore {
     ) -> Result<Vec<(AttemptId, AttemptEvidence, Option<StageTimings>)>, StoreError> {
         let batch = batch.clone();
         self.read(move |db| evidence::of_batch(db, &batch)).await
+    }
+
+    async fn attempt_evidence(
+        &self,
+        batch: &BatchId,
+        attempt: &AttemptId,
+    ) -> Result<Option<AttemptEvidence>, StoreError> {
+        let (batch, attempt) = (batch.clone(), attempt.clone());
+        self.read(move |db| evidence::of_attempt(db, &batch, &attempt))
+            .await
+    }
+
+    async fn history(
+        &self,
+        namespace: &NamespaceId,
+        query: &HistoryQuery,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        let (namespace, query) = (namespace.clone(), query.clone());
+        self.read(move |db| history::cells(db, &namespace, &query))
+            .await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

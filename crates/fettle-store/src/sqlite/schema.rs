@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     REQUESTS,
     ROW_RETRIES,
     REMEDIES,
+    HISTORY,
 ];
 
 /// Sequence numbers are cursors and outbox ids; AUTOINCREMENT keeps them from ever being given twice.
@@ -198,6 +199,9 @@ const ROW_RETRIES: &str = include_str!("migrations/row_retries.sql");
 
 /// Remedies of healing.
 const REMEDIES: &str = include_str!("migrations/remedies.sql");
+
+/// What attempts measured, by hour and day.
+const HISTORY: &str = include_str!("migrations/history.sql");
 
 /// The version that this code writes.
 fn known_version() -> i64 {

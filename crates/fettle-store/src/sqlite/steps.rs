@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use fettle_core::{Effect, ReopenRows, SkipRows, TimelineEntry};
 use fettle_model::{AttemptId, BatchId, CollectionId, NamespaceId, RowNumber, RowOutcome};
-use fettle_ports::{BatchCommit, EffectId, PendingEffect, RowsCommit, StoreError, Submission};
+use fettle_ports::{
+    BatchCommit, EffectId, HistoryEntry, PendingEffect, RowsCommit, StoreError, Submission,
+};
 use rusqlite::{Connection, params};
 
 use super::batches::{self, RecordRow, locate, put_collections};
 use super::codec::{decode, encode, to_sql};
 use super::failure::Failure;
+use super::history;
 use super::remedies::{self, RemedyRow};
 use super::reopen;
 use super::resources::{self, ResourceRow};
@@ -29,6 +32,7 @@ pub(super) struct StepRow {
     reopen: Vec<ReopenRows>,
     skip: Vec<ReportRow>,
     submission: Option<(RecordRow, ResourceRow)>,
+    history: Vec<HistoryEntry>,
 }
 
 impl StepRow {
@@ -42,6 +46,7 @@ impl StepRow {
             reopen_rows,
             skip_rows,
             submission,
+            history,
         } = commit;
         let id = batch.id.as_str();
         let jobs = batch.tiers.iter().flat_map(|tier| &tier.jobs);
@@ -69,6 +74,7 @@ impl StepRow {
                 .map(|rows| ReportRow::new(skipped(&batch.id, rows)))
                 .collect::<Result<_, _>>()?,
             submission: submission.as_ref().map(encode_submission).transpose()?,
+            history: history.clone(),
         })
     }
 }
@@ -124,6 +130,9 @@ pub(super) fn commit(db: &Connection, step: &StepRow) -> Result<Vec<EffectId>, F
     append_timeline(db, located.seq, &step.timeline)?;
     for remedy in &step.remedies {
         remedies::put(db, &step.namespace, &step.batch_id, remedy)?;
+    }
+    for entry in &step.history {
+        history::record(db, located.seq, &step.namespace, entry)?;
     }
     for rows in &step.reopen {
         reopen::reopen(db, located.seq, rows)?;

@@ -159,6 +159,7 @@ pub(crate) fn step(batch: &Batch) -> BatchCommit {
         reopen_rows: Vec::new(),
         skip_rows: Vec::new(),
         submission: None,
+        history: Vec::new(),
     }
 }
 

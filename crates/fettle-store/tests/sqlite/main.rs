@@ -8,6 +8,7 @@ mod error_groups;
 mod events;
 mod fixture;
 mod full_disk;
+mod history;
 mod objects;
 mod opening;
 mod reopen;

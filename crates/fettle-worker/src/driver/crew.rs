@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample};
 use fettle_model::evidence::InFlightRow;
 pub(super) use fettle_model::evidence::KilledByDriver as Killed;
+use fettle_model::history::SlowRow;
 use fettle_model::{
-    KillOrder, Pulse, RowAtWork, RowNumber, Stage, StageTimings, StepHistory, StuckEvidence,
-    UnixMillis, WaitsFor,
+    AttemptId, AttemptProfile, KillOrder, Pulse, RowAtWork, RowNumber, Stage, StageTimings,
+    StepHistory, StuckEvidence, UnixMillis, WaitsFor,
 };
 use fettle_wire::internal::WorkerBeat;
 
@@ -30,6 +31,18 @@ pub(super) struct Taken {
     pub(super) stage: Stage,
     /// Since when it is there.
     pub(super) stage_since: UnixMillis,
+    /// Of the stages that it has left, the one in which it was longest, and how long in milliseconds.
+    longest: (Stage, u64),
+}
+
+impl Taken {
+    /// It leaves its stage for another, or for good.
+    fn leaves(&mut self, now: UnixMillis) {
+        let stayed_ms = now.since(self.stage_since);
+        if stayed_ms > self.longest.1 {
+            self.longest = (self.stage, stayed_ms);
+        }
+    }
 }
 
 /// A worker that runs.
@@ -48,6 +61,10 @@ pub(super) struct Crewman {
     pub(super) curve: Curve,
     pub(super) usage: Usage,
     pub(super) stages: StageTimings,
+    /// What its rows took.
+    pub(super) profile: AttemptProfile,
+    /// Bytes of the largest row it has finished.
+    pub(super) row_bytes_max: u64,
     pub(super) killed: Option<Killed>,
     /// Where its threads stood when it was ended.
     pub(super) threads_at_kill: Option<String>,
@@ -71,6 +88,8 @@ impl Crewman {
             curve: Curve::new(),
             usage: Usage::new(now),
             stages: StageTimings::default(),
+            profile: AttemptProfile::default(),
+            row_bytes_max: 0,
             killed: None,
             threads_at_kill: None,
             stuck: None,
@@ -106,6 +125,7 @@ impl Crewman {
             since: now,
             stage: Stage::Loading,
             stage_since: now,
+            longest: (Stage::Loading, 0),
             begun,
         };
         self.rows.insert(taken.begun.row, taken);
@@ -122,6 +142,7 @@ impl Crewman {
         self.step(now, history);
         for row in rows {
             if let Some(taken) = self.rows.get_mut(row) {
+                taken.leaves(now);
                 taken.stage = stage;
                 taken.stage_since = now;
             }
@@ -129,13 +150,32 @@ impl Crewman {
     }
 
     /// A row has its outcome.
-    pub(super) fn finished(&mut self, row: RowNumber, now: UnixMillis, history: &mut StepHistory) {
+    pub(super) fn finished(
+        &mut self,
+        attempt: &AttemptId,
+        row: RowNumber,
+        now: UnixMillis,
+        history: &mut StepHistory,
+    ) {
         self.step(now, history);
         self.last_finished_row = Some(row);
         self.usage.row_finished(now);
-        if let Some(taken) = self.rows.remove(&row) {
-            history.row_finished(taken.begun.size_bytes);
-        }
+        let Some(mut taken) = self.rows.remove(&row) else {
+            return;
+        };
+        taken.leaves(now);
+        let bytes = taken.begun.size_bytes;
+        history.row_finished(bytes);
+        self.row_bytes_max = self.row_bytes_max.max(bytes);
+        self.profile.row_finished(SlowRow {
+            us: now.since(taken.since).saturating_mul(1_000),
+            at: now,
+            stage: taken.longest.0,
+            attempt_id: attempt.clone(),
+            row,
+            source_id: taken.begun.source_id,
+            bytes,
+        });
     }
 
     /// Samples its use, and reads its memory for the curve if the curve wants a point.

@@ -6,15 +6,23 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use fettle_client::{AttemptClient, Backoff};
-use fettle_confine::{AttemptDir, NodeFacts, keep_log, node_facts, write_atomically};
+use fettle_confine::{
+    AttemptDir, MemoryReading, NodeFacts, keep_log, node_facts, write_atomically,
+};
 use fettle_model::evidence::{NodeEvidence, UsageEvidence, WORKER_DEATHS_KEPT_MAX};
-use fettle_model::{AttemptEvidence, AttemptExit, MemoryEvidence, StageTimings, WorkerDeath};
+use fettle_model::{
+    AttemptEvidence, AttemptExit, AttemptProfile, MemoryEvidence, StageTimings, UnixMillis,
+    WorkerDeath,
+};
 use fettle_wire::internal::ExitReport;
 
 use crate::clock;
 use crate::codes;
 
+use super::crew::Crewman;
+use super::death;
 use super::usage::Usage;
+use crate::schedule::DeathCause;
 
 /// How long the report is tried; afterwards `serve` reads the file.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,6 +55,8 @@ pub(super) struct Ending {
     pub(super) stages: StageTimings,
     /// What workers that have ended used.
     pub(super) usage: UsageEvidence,
+    /// What rows and workers took.
+    pub(super) profile: AttemptProfile,
     /// The version that workers named.
     pub(super) worker_version: Option<String>,
 }
@@ -63,7 +73,10 @@ impl Ending {
     }
 
     /// Keeps a death: the first ones, which show what went wrong first, and the last ones.
-    pub(super) fn keep_death(&mut self, death: WorkerDeath) {
+    pub(super) fn keep_death(&mut self, death: WorkerDeath, cause: DeathCause) {
+        if let (DeathCause::OutOfMemory, Some(peak)) = (cause, death.memory.peak_bytes) {
+            self.profile.memory.worker_cut_off(peak);
+        }
         if self.deaths.len() == WORKER_DEATHS_KEPT_MAX {
             self.deaths.remove(WORKER_DEATHS_KEPT_MAX / 2);
             self.deaths_dropped += 1;
@@ -71,8 +84,21 @@ impl Ending {
         self.deaths.push(death);
     }
 
-    /// Keeps the memory of a worker that ended well, if its peak is the highest.
-    pub(super) fn keep_memory(&mut self, memory: MemoryEvidence) {
+    /// Keeps the memory of a worker that ended well.
+    pub(super) fn keep_memory(&mut self, worker: &Crewman, memory: &MemoryReading) {
+        let memory = death::memory_evidence(worker, memory);
+        if let (Some(peak), 1..) = (memory.peak_bytes, worker.usage.rows_finished) {
+            self.profile.memory.worker_ended(
+                peak,
+                worker.usage.rows_finished,
+                worker.row_bytes_max,
+            );
+        }
+        self.keep_highest(memory);
+    }
+
+    /// Keeps the memory with the highest peak.
+    fn keep_highest(&mut self, memory: MemoryEvidence) {
         let is_higher = self
             .memory
             .as_ref()
@@ -82,8 +108,15 @@ impl Ending {
         }
     }
 
-    /// Adds what a worker has used that lived for `lived_ms`.
-    pub(super) fn add_usage(&mut self, usage: &Usage, cpu_ms: Option<u64>, lived_ms: u64) {
+    /// Adds what a worker that has ended did and used.
+    pub(super) fn add_worker(&mut self, worker: &Crewman, now: UnixMillis) {
+        self.stages.add(&worker.stages);
+        self.profile.merge(&worker.profile);
+        let lived_ms = now.since(worker.started_at);
+        self.add_usage(&worker.usage, worker.group.counted_cpu_ms(), lived_ms);
+    }
+
+    fn add_usage(&mut self, usage: &Usage, cpu_ms: Option<u64>, lived_ms: u64) {
         let cpu_ms = cpu_ms.or(usage.cpu_ms()).unwrap_or(0);
         self.usage.cpu_ms = self.usage.cpu_ms.saturating_add(cpu_ms);
         let io_bytes = usage.io_bytes().unwrap_or(0);
@@ -107,6 +140,7 @@ impl Ending {
             node_facts: Some(machine(node)),
             env_keys: env_keys(),
             usage: Some(self.usage).filter(|usage| usage.worker_ms > 0),
+            profile: Some(self.profile),
             ..AttemptEvidence::default()
         };
         // An attempt without an end has lost its driver's mind; it is said so rather than called finished.
@@ -245,7 +279,7 @@ mod tests {
     fn of_many_deaths_the_first_and_the_last_are_kept() {
         let mut ending = Ending::default();
         for worker in 0..100 {
-            ending.keep_death(death(worker));
+            ending.keep_death(death(worker), DeathCause::OutOfMemory);
         }
         assert_eq!(ending.deaths.len(), WORKER_DEATHS_KEPT_MAX);
         assert_eq!(
@@ -256,6 +290,7 @@ mod tests {
             (0, 99)
         );
         assert_eq!(ending.deaths_dropped, 36);
+        assert_eq!(ending.profile.memory.cut_off_bytes.count(), 100);
     }
 
     #[test]
@@ -263,8 +298,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = AttemptDir::new(folder.path());
         let mut ending = Ending::without_work(AttemptExit::DriverFailed, "no manifest".into());
-        ending.keep_memory(memory(5));
-        ending.keep_memory(memory(3));
+        ending.keep_highest(memory(5));
+        ending.keep_highest(memory(3));
         assert_eq!(write_only(&dir, ending), codes::DRIVER_FAILED);
         let record = dir.read_exit().unwrap().unwrap();
         assert_eq!(record.exit, AttemptExit::DriverFailed);

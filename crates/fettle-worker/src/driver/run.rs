@@ -224,7 +224,7 @@ impl Driver {
             }
             FromWorker::Finished { rows } => {
                 for finished in rows {
-                    worker.finished(finished.row, now, &mut self.steps);
+                    worker.finished(&self.spec.attempt_id, finished.row, now, &mut self.steps);
                     if self
                         .schedule
                         .finished(number, finished.row, finished.is_success)
@@ -233,7 +233,10 @@ impl Driver {
                     }
                 }
             }
-            FromWorker::Timings { stages } => worker.stages = stages,
+            FromWorker::Timings { stages, work } => {
+                worker.stages = stages;
+                worker.profile.stages = *work;
+            }
             FromWorker::Superseded { message } => self.stop(AttemptExit::Cancelled, &message),
             FromWorker::Fatal { cause, message } => {
                 worker.is_failing = true;
@@ -266,13 +269,9 @@ impl Driver {
         let now = clock::now();
         // Before anything else: the counters are gone when the group is used again.
         let memory = worker.group.read();
-        self.ending.stages.add(&worker.stages);
-        let lived_ms = now.since(worker.started_at);
-        let counted = worker.group.counted_cpu_ms();
-        self.ending.add_usage(&worker.usage, counted, lived_ms);
+        self.ending.add_worker(&worker, now);
         if exit.is_success() && worker.rows.is_empty() && worker.has_been_told_to_end {
-            self.ending
-                .keep_memory(death::memory_evidence(&worker, &memory));
+            self.ending.keep_memory(&worker, &memory);
             return;
         }
         let death = death::evidence(number, &worker, exit, &memory, remains, now);
@@ -300,7 +299,7 @@ impl Driver {
             }
         }
         self.heart.death(death.clone());
-        self.ending.keep_death(death);
+        self.ending.keep_death(death, cause);
         self.after_end(number, exit, aftermath.next);
         self.feed_all().await;
         // A death is told at once: whoever asks why must not wait for the next beat.

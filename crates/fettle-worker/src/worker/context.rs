@@ -101,6 +101,7 @@ impl Context {
     pub(super) fn send_timings(&self) {
         self.output.send(&FromWorker::Timings {
             stages: self.meters.read(),
+            work: Box::new(self.meters.work()),
         });
     }
 }

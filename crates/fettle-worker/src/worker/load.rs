@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fettle_manifest::{ManifestBlob, ManifestRow, SourceKind};
 use fettle_model::{RowNumber, Stage};
@@ -93,16 +94,18 @@ async fn load(context: &Context, row: ManifestRow) -> Done {
         collection_id: row.collection_id.clone(),
         size_bytes: row.size_bytes,
     }));
-    let busy = context.meters.of(Stage::Loading).enter();
+    let meter = context.meters.of(Stage::Loading);
+    let (busy, began) = (meter.enter(), Instant::now());
     let loaded = load_inputs(context, &row).await;
     drop(busy);
+    let took = began.elapsed();
     match loaded {
         Ok(None) => {
-            context.meters.of(Stage::Loading).count(1, 0);
+            meter.count(1, 0, took);
             Done::Over(Box::new(row), Ok(()))
         }
         Ok(Some((inputs, facts))) => {
-            context.meters.of(Stage::Loading).count(1, facts.size_bytes);
+            meter.count(1, facts.size_bytes, took);
             let input = RowInput {
                 inputs,
                 source_id: row.source_id.clone(),
@@ -115,7 +118,7 @@ async fn load(context: &Context, row: ManifestRow) -> Done {
             }))
         }
         Err(error) => {
-            context.meters.of(Stage::Loading).count(1, 0);
+            meter.count(1, 0, took);
             Done::Over(Box::new(row), Err(error))
         }
     }

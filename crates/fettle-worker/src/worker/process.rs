@@ -85,8 +85,9 @@ fn extract(
     let _busy = meter.enter();
     let began = Instant::now();
     let results = extract_guarded(engine.extractor.as_mut(), &engine.component, inputs);
-    size.learn(inputs.len(), began.elapsed());
-    meter.count(inputs.len() as u64, bytes);
+    let took = began.elapsed();
+    size.learn(inputs.len(), took);
+    meter.count(inputs.len() as u64, bytes, took);
     results
 }
 

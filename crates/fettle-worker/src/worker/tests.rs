@@ -254,7 +254,7 @@ async fn each_row_is_announced_before_each_step_and_finished_after_serve_has_it(
         ];
         assert!(steps.is_sorted(), "row {row}: {steps:?}");
     }
-    let Some(FromWorker::Timings { stages }) = frames.last() else {
+    let Some(FromWorker::Timings { stages, work }) = frames.last() else {
         panic!("{frames:?}")
     };
     assert_eq!(
@@ -265,6 +265,9 @@ async fn each_row_is_announced_before_each_step_and_finished_after_serve_has_it(
         ),
         (5, 5, 5)
     );
+    for stage in Stage::ALL {
+        assert_eq!(work.get(stage).count(), 5, "{stage:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 //! Owns the law that a row is finished when `serve` has said so, and what to do with reports that `serve` does not want.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fettle_client::{AttemptError, Backoff, RowsBody};
 use fettle_manifest::ManifestRow;
@@ -193,8 +193,9 @@ fn unwritten(category: ErrorCategory, message: String) -> ExtractError {
 async fn send(context: &Context, report: Vec<Pending>) -> Result<(), Stop> {
     let mut waiting = vec![report];
     while let Some(mut report) = waiting.pop() {
+        let began = Instant::now();
         match post(context, &report).await {
-            Ok(()) => acknowledge(context, &report),
+            Ok(()) => acknowledge(context, &report, began.elapsed()),
             Err(AttemptError::Superseded { message }) => return Err(Stop::Superseded(message)),
             Err(_) if report.len() > 1 => {
                 let second = report.split_off(report.len() / 2);
@@ -258,11 +259,12 @@ async fn post(context: &Context, report: &[Pending]) -> Result<(), AttemptError>
     }
 }
 
-fn acknowledge(context: &Context, report: &[Pending]) {
+fn acknowledge(context: &Context, report: &[Pending], took: Duration) {
     let meter = context.meters.of(Stage::Writing);
     meter.count(
         report.len() as u64,
         report.iter().map(|row| row.bytes).sum(),
+        took,
     );
     let rows = report
         .iter()
