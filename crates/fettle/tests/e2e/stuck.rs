@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::server::{Server, signal, text_files, wait, workers};
+use crate::server::{Server, drivers, signal, text_files, wait, workers};
 
 fn timeline(server: &Server, bucket: &str, batch: &str) -> String {
     let path = format!("/v1/buckets/{bucket}/batches/{batch}/diagnose");
@@ -86,10 +86,56 @@ fn only_detection_ends_nobody_and_says_so() {
         (server.batch(&batch)["health"] == "stuck" && is_noted).then_some(())
     });
     assert!(workers(server.data_dir()).contains(&victim));
-    signal("CONT", victim);
+    let heal = |dry_run: bool| {
+        let path = format!("/v1/buckets/{bucket}/batches/{batch}/tiers/0/heal");
+        let body = json!({"action": "detect_stuck", "dry_run": dry_run});
+        server.post(&path, body)["findings"][0].clone()
+    };
+    let would = heal(true);
+    assert_eq!(would["outcome"], "would_do", "{would:#}");
+    assert!(workers(server.data_dir()).contains(&victim));
+    let done = heal(false);
+    assert_eq!(
+        (&done["kind"], &done["action"], &done["outcome"]),
+        (&json!("hung"), &json!("end_worker"), &json!("ordered")),
+        "{done:#}"
+    );
+    assert_eq!(done["pid"], victim);
     let ended = server.wait_for_end(&batch);
     assert_eq!(
         (&ended["status"], &ended["health"]),
         (&json!("COMPLETED"), &json!("healthy"))
     );
+}
+
+#[test]
+fn a_driver_that_stands_still_is_begun_anew_where_the_policy_is_auto() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = text_files(&dir.path().join("files"), 2_000);
+    let server = Server::start(
+        &dir.path().join("data"),
+        dir.path(),
+        &["--stuck-after", "1"],
+    );
+    let bucket = server.bucket("driven");
+    let parameters = json!({"embedding": "lexical"});
+    let collection = server.collection("lines", &bucket, "text_extractor", parameters);
+    let policy = json!({"healing": {"mode": "auto"}});
+    server.call("PATCH", &format!("/v1/buckets/{bucket}"), Some(policy));
+    let objects = server.objects(&bucket, &files);
+    let batch = server.submit(&bucket, &objects, json!({}));
+    wait("rows are finished", || {
+        let done = server.batch(&batch)["progress"]["processed"].as_u64();
+        (done >= Some(20)).then_some(())
+    });
+    let victim = drivers(server.data_dir())[0];
+    signal("STOP", victim);
+    let ended = server.wait_for_end(&batch);
+    assert_eq!(ended["status"], "COMPLETED", "{ended:#}");
+    let tier = &ended["tier_tasks"][0];
+    assert_eq!(tier["retry_reason"], "the attempt was stuck", "{tier:#}");
+    assert!(tier["kept_work"]["rows"].as_u64() >= Some(20), "{tier:#}");
+    assert_eq!(drivers(server.data_dir()), Vec::<u32>::new());
+    let count = server.get(&format!("/v1/collections/{collection}/documents/count"));
+    assert!(count.to_string().contains("2000"), "{count}");
 }
