@@ -146,6 +146,24 @@ fn exit_137_alone_is_not_called_out_of_memory() {
 }
 
 #[test]
+fn a_program_that_ended_well_got_over_its_own_errors() {
+    let text = "could not parse /in/33.pdf: EOF marker not found\nwriting 12 pages";
+    check(text, Some(0), "local", "unknown/none");
+    check(text, Some(1), "local", "pipeline/none");
+    // What the scheduler decided stands whatever the status.
+    let text =
+        "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO PREEMPTION ***";
+    check(text, Some(0), "slurm", "infrastructure/preemption");
+}
+
+#[test]
+fn memory_that_is_said_not_to_be_the_reason_is_not_the_reason() {
+    let text = "{\"State\": {\"Status\": \"exited\", \"OOMKilled\": false, \"ExitCode\": 137}}";
+    check(text, Some(137), "local", "infrastructure/unknown");
+    check("worker 7 was not OOM killed", None, "local", "unknown/none");
+}
+
+#[test]
 fn nothing_to_go_on_is_unknown() {
     for text in [
         "",

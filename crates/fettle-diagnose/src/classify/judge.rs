@@ -84,20 +84,20 @@ fn findings<'a>(
     matches: &[Match],
     text: &FailureText<'_>,
 ) -> Vec<Finding<'a>> {
-    let matched: BTreeSet<&str> = matches
-        .iter()
-        .map(|found| rules[found.rule].id.as_str())
-        .collect();
     let mut findings: Vec<Finding<'a>> = matches
         .iter()
         .filter_map(|found| finding(&rules[found.rule], cleaned, found))
-        .filter(|finding| {
-            let holds = |name: &String| condition(name, finding, &matched, text);
-            let required = &finding.rule.requires;
-            (required.is_empty() || required.iter().any(holds))
-                && !finding.rule.unless.iter().any(holds)
-        })
         .collect();
+    let matched: BTreeSet<&str> = findings
+        .iter()
+        .map(|finding| finding.rule.id.as_str())
+        .collect();
+    findings.retain(|finding| {
+        let holds = |name: &String| condition(name, finding, &matched, text);
+        let required = &finding.rule.requires;
+        (required.is_empty() || required.iter().any(holds))
+            && !finding.rule.unless.iter().any(holds)
+    });
     findings.sort_by(|a, b| {
         let surer = b.rule.confidence.total_cmp(&a.rule.confidence);
         // On one line the surer reading counts, wherever it begins.
@@ -166,6 +166,14 @@ fn without_recovered(
     exit_code: Option<i32>,
 ) -> (Vec<Finding<'_>>, Vec<Finding<'_>>) {
     let failed = exit_code.is_some_and(|code| code != 0);
+    // A program that ended well got over its own errors, whether it says so or not.
+    let outlived = |finding: &Finding<'_>| {
+        exit_code == Some(0)
+            && finding.strength < Strength::Proof
+            && finding
+                .verdict
+                .is_some_and(|verdict| verdict.category == FailureCategory::Pipeline)
+    };
     let signs: Vec<Finding<'_>> = findings
         .iter()
         .filter(|finding| finding.rule.recovers != Recovers::Nothing)
@@ -185,7 +193,7 @@ fn without_recovered(
     findings
         .into_iter()
         .filter(|finding| finding.verdict.is_some())
-        .partition(|finding| !made_good(finding))
+        .partition(|finding| !made_good(finding) && !outlived(finding))
 }
 
 /// Lines about the whole node or cluster count only where the job says nothing itself.
@@ -276,7 +284,7 @@ fn by_recovery(text: &str, strongest: &Finding<'_>) -> TextVerdict {
         confidence: RECOVERED,
         root_cause_line: line_text(text, strongest.line),
         rule_ids: vec![strongest.rule.id.clone()],
-        explanation: "The text names an error and then says that the work went on without it, so that error failed nothing.".to_owned(),
+        explanation: "The text names an error, and the work went on without it, as the text or its exit status says; so that error failed nothing.".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::scan::{ScanWork, Scanner};
 use super::{FailureText, TextVerdict, judge};
 
 /// The rule files, by family.
-const BUILTIN: [&str; 10] = [
+const BUILTIN: [&str; 11] = [
     include_str!("../../rules/local.toml"),
     include_str!("../../rules/kernel.toml"),
     include_str!("../../rules/ray.toml"),
@@ -23,6 +23,7 @@ const BUILTIN: [&str; 10] = [
     include_str!("../../rules/stores_networks.toml"),
     include_str!("../../rules/model_providers.toml"),
     include_str!("../../rules/media.toml"),
+    include_str!("../../rules/words.toml"),
 ];
 
 /// Rules that judge texts.
