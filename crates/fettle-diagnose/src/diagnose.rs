@@ -77,7 +77,7 @@ fn verdict(facts: &BatchFacts, cases: &[Case]) -> Verdict {
         return Verdict {
             failure_category: cause.category,
             failure_reason: Some(cause.reason.clone()),
-            confidence: cause.confidence,
+            confidence: Some(cause.confidence),
             case: Some(cause.kind),
             summary: format!("{} {}", opening(facts), cause.reason),
             would_decide: cause.would_decide.clone(),
@@ -97,7 +97,7 @@ fn verdict(facts: &BatchFacts, cases: &[Case]) -> Verdict {
     Verdict {
         failure_category: None,
         failure_reason: None,
-        confidence: concern.map_or(1.0, |case| case.confidence),
+        confidence: concern.map(|case| case.confidence),
         case: concern.map(|case| case.kind),
         summary: match concern {
             Some(concern) => format!("{} {}", opening(facts), concern.reason),
@@ -119,7 +119,7 @@ fn unknown(facts: &BatchFacts) -> Verdict {
     Verdict {
         failure_category: Some(FailureCategory::Unknown),
         failure_reason: Some(reason.clone()),
-        confidence: UNKNOWN_CONFIDENCE,
+        confidence: Some(UNKNOWN_CONFIDENCE),
         case: None,
         summary: reason,
         would_decide: vec![

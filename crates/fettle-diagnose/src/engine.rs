@@ -10,6 +10,7 @@ pub(crate) mod extractor;
 pub(crate) mod log_text;
 pub(crate) mod memory;
 pub(crate) mod never_started;
+pub(crate) mod parameters;
 pub(crate) mod process_death;
 pub(crate) mod waiting;
 pub(crate) mod worker_stuck;

@@ -72,8 +72,9 @@ pub struct Verdict {
     pub failure_category: Option<FailureCategory>,
     /// The same in one or two sentences; `None` when there is nothing to explain.
     pub failure_reason: Option<String>,
-    /// How sure that is, from 0 to 1; of a batch that did not fail, how sure the summary is.
-    pub confidence: f64,
+    /// How sure the category is, from 0 to 1; of a batch that did not fail, how sure the finding is; `None` where there is nothing to be
+    /// sure of.
+    pub confidence: Option<f64>,
     /// The finding that the verdict rests on.
     pub case: Option<CaseKind>,
     /// Where the batch stands and what to know about it, in one or two sentences; there always is one.

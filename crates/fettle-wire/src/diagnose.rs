@@ -36,8 +36,9 @@ pub struct DiagnoseResponse {
     pub failure_reason: Option<String>,
     /// Where it stands and what to know about it; there always is one.
     pub summary: String,
-    /// How sure the category is, from 0 to 1.
-    pub confidence: f64,
+    /// How sure the category is, from 0 to 1; of a batch that did not fail, how sure the `case` is; none where there is nothing to be sure of.
+    #[serde(default)]
+    pub confidence: Option<f64>,
     /// Where the category is explained, on this server.
     #[serde(default)]
     pub docs_url: Option<String>,

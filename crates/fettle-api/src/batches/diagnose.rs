@@ -144,7 +144,7 @@ fn of_draft(record: &BatchRecord) -> DiagnoseResponse {
         failure_category: None,
         failure_reason: None,
         summary: "The batch is a draft: nothing has run yet.".to_owned(),
-        confidence: 1.0,
+        confidence: None,
         docs_url: None,
         case: None,
         case_docs_url: None,

@@ -46,7 +46,10 @@ fn section(title: &str, body: String) -> String {
 }
 
 fn head(told: &DiagnoseResponse, base: &str) -> String {
-    let sure = |what: String| format!("{what} ({:.0} % sure)", told.confidence * 100.0);
+    let sure = |what: String| match told.confidence {
+        Some(confidence) => format!("{what} ({:.0} % sure)", confidence * 100.0),
+        None => what,
+    };
     let link = |name: &String, url: &Option<String>| link(name, url.as_deref(), base);
     let case = told
         .case

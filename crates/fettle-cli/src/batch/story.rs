@@ -52,9 +52,14 @@ pub(crate) fn verdict(printer: &Printer, diagnosis: &DiagnoseResponse) -> Result
         .filter(|_| category == "infrastructure");
     let event = event.map_or(String::new(), |event| format!(" / {}", event.event_type));
     printer.data(format_args!(
-        "verdict: {} (confidence {:.0} %)",
+        "verdict: {}{}",
         printer.tone(Tone::Bold, &format!("{category}{event}")),
-        diagnosis.confidence * 100.0
+        diagnosis
+            .confidence
+            .map_or(String::new(), |confidence| format!(
+                " (confidence {:.0} %)",
+                confidence * 100.0
+            ))
     ))?;
     printer.data(format_args!(
         "  {}",

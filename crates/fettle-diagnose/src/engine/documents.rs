@@ -10,8 +10,8 @@ use fettle_model::{
 };
 
 use crate::case::{Case, CaseKind, Standing};
-use crate::engine::{log_text, memory};
-use crate::facts::{BatchFacts, ErrorGroup, TierFacts};
+use crate::engine::{log_text, memory, parameters};
+use crate::facts::{BatchFacts, ErrorGroup, JobFacts, TierFacts};
 use crate::finding::EvidenceLine;
 use crate::remedy::{RemedyAction, RemedyKind, RetryMode};
 use crate::scope::{AttemptScope, attempts};
@@ -64,12 +64,30 @@ fn case(facts: &BatchFacts, tier: &TierFacts) -> Option<Case> {
     if standing == Standing::Cause {
         case.actions = actions(facts, tier.tier_num, &classes);
     }
+    blame_parameters(&mut case, tier, &groups);
     let event = log_text::join_rows(&mut case, &groups);
     case.events = event
         .and_then(|event| befell(facts, tier, event, &groups))
         .into_iter()
         .collect();
     Some(case)
+}
+
+/// Where every row of a job fails alike, and the error refuses a parameter of the job, the request is to blame and not the rows.
+fn blame_parameters(case: &mut Case, tier: &TierFacts, groups: &[&ErrorGroup]) {
+    let Some(most) = groups.first() else { return };
+    let of_group = |job: &&JobFacts| job.job_id == most.job_id;
+    let Some(job) = tier.jobs.iter().find(of_group) else {
+        return;
+    };
+    if most.count < 2 || most.count != job.counts.total() {
+        return;
+    }
+    let message = &most.example.message;
+    if let Some(parameter) = parameters::refused(job, message) {
+        let who = format!("the error of all {} rows", most.count);
+        parameters::blame(case, parameter, &who, message);
+    }
 }
 
 /// What befell the machine while rows failed, unless deaths of workers tell it already.
@@ -318,7 +336,11 @@ mod tests {
                 event,
                 "{message}"
             );
-            assert!(case.confidence >= 0.8, "{message}");
+            let measured = category == Timeout;
+            assert!(
+                case.confidence >= if measured { 0.94 } else { 0.8 },
+                "{message}"
+            );
         }
         let mixed = ["MemoryError: ", "ValueError: bad"];
         let facts = fixture::with_row_errors(DocumentErrorClass::Permanent, &mixed);
@@ -327,6 +349,27 @@ mod tests {
             Some(Pipeline),
             "half is not most"
         );
+    }
+
+    #[test]
+    fn a_parameter_is_to_blame_where_every_row_says_so_and_only_there() {
+        let of_rows = |count: u64| {
+            let message = "ValueError: mode: 'nope' is not one of fast, exact";
+            let mut facts = fixture::with_row_errors(DocumentErrorClass::Permanent, &[message]);
+            let job = &mut facts.tiers[0].jobs[0];
+            job.profile.extractor.parameters =
+                serde_json::Map::from_iter([("mode".to_owned(), "nope".into())]);
+            job.counts.failed = count;
+            job.counts.processed = 10 - count;
+            facts.error_groups[0].count = count;
+            cases(&facts)[0].clone()
+        };
+        let found = of_rows(10);
+        assert_eq!(found.category, Some(FailureCategory::Validation));
+        assert!(found.confidence >= 0.8);
+        assert!(found.evidence[0].what.contains("mode=\"nope\""));
+        assert_eq!(of_rows(10), found, "a second run changes nothing");
+        assert_eq!(of_rows(9).category, Some(FailureCategory::Pipeline));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use fettle_model::{AttemptExit, FailureCategory, WorkerDeath};
 
 use crate::case::{Case, CaseKind, Standing};
-use crate::engine::{log_text, memory};
+use crate::engine::{log_text, memory, parameters};
 use crate::facts::BatchFacts;
 use crate::finding::EvidenceLine;
 use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides};
@@ -65,6 +65,10 @@ fn case(scope: &AttemptScope<'_>) -> Case {
         }];
     }
     log_text::join_workers(&mut case, scope, &failed_workers(scope));
+    let refused = told.and_then(|told| Some((parameters::refused(job, &told)?, told)));
+    if let Some((parameter, told)) = refused {
+        parameters::blame(&mut case, parameter, "what the extractor said", &told);
+    }
     case
 }
 
@@ -138,6 +142,20 @@ mod tests {
         let expected = "text_extractor v1 of tier 0 could not be started: no module named `torch`.";
         assert_eq!(found[0].reason, expected);
         assert_eq!(cases(&facts), found, "a second run changes nothing");
+    }
+
+    #[test]
+    fn a_parameter_that_it_refuses_is_the_request_s() {
+        let mut facts = fixture::failed(AttemptExit::ExtractorFailed, vec![]);
+        let job = &mut facts.tiers[0].jobs[0];
+        job.end_reason = Some("invalid `embedding`: there is no model `big`".to_owned());
+        assert_eq!(cases(&facts)[0].category, Some(FailureCategory::Pipeline));
+        let job = &mut facts.tiers[0].jobs[0];
+        job.profile.extractor.parameters =
+            serde_json::Map::from_iter([("embedding".to_owned(), "big".into())]);
+        let found = &cases(&facts)[0];
+        assert_eq!(found.category, Some(FailureCategory::Validation));
+        assert!(found.evidence[0].what.contains("embedding"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use crate::server::Server;
 
 #[path = "faults/fault.rs"]
@@ -66,7 +68,38 @@ fn faults_of_single_rows_and_blobs_are_named() {
     let blobs = http::start();
     let server = server(dir.path(), &blobs, &["--row-timeout", "2"], "");
     check(&server, dir.path(), &blobs, table::ROW_FAULTS);
+    check(&server, dir.path(), &blobs, table::PARAMETER_FAULTS);
     check(&server, dir.path(), &blobs, table::BLOB_FAULTS);
+}
+
+#[test]
+fn parameters_that_are_known_to_be_bad_are_refused_before_anything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path(), "http://127.0.0.1:9", &[], "");
+    let bucket = server.bucket("b");
+    let collection = |extractor: &str, parameters: Value, mappings: Value| {
+        json!({
+            "collection_name": "refused",
+            "source": {"type": "bucket", "bucket_ids": [bucket]},
+            "feature_extractor": {"feature_extractor_name": extractor, "version": "v1",
+                "parameters": parameters, "input_mappings": mappings},
+        })
+    };
+    let text = json!({"text": "body"});
+    for (extractor, parameters, named) in [
+        ("picky", json!({"mode": 7}), "mode"),
+        ("picky", json!({}), "mode"),
+        ("picky", json!({"mode": "fast", "pace": 1}), "pace"),
+        ("text_extractor", json!({"chunk_size": 0}), "chunk_size"),
+        ("text_extractor", json!({"embedding": "big"}), "embedding"),
+    ] {
+        let body = collection(extractor, parameters, text.clone());
+        let (status, answer) = server.try_call("POST", "/v1/collections", Some(body));
+        assert_eq!(status, 422, "{answer:#}");
+        assert_eq!(answer["error"]["type"], "ValidationError", "{answer:#}");
+        let details = answer["error"]["details"].to_string();
+        assert!(details.contains(named), "{named} is not named: {answer:#}");
+    }
 }
 
 #[test]

@@ -8,8 +8,13 @@ use serde_json::{Value, json};
 
 /// The key that tests set.
 pub const KEY: &str = "fk_test_0123456789abcdefghijklmnopqrstuv";
-/// Nothing in these tests needs longer; a slow machine gets this much.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Nothing in these tests needs longer; a slow machine gets this much, an emulated one what `FETTLE_TEST_PATIENCE_S` says.
+pub fn patience() -> Duration {
+    const USUAL_S: u64 = 120;
+    let told = std::env::var("FETTLE_TEST_PATIENCE_S").ok();
+    Duration::from_secs(told.and_then(|told| told.parse().ok()).unwrap_or(USUAL_S))
+}
 
 /// A server that is killed, with its drivers, when it is dropped.
 pub struct Server {
@@ -58,7 +63,7 @@ impl Server {
         args.extend(extra.iter().map(|arg| (*arg).to_owned()));
         let port = free_port();
         let http = reqwest::blocking::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(patience())
             .build()
             .unwrap();
         let child = spawn(data_dir, port, &args, &env, &under);
@@ -312,8 +317,9 @@ pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(
-            begin.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} until {what}"
+            begin.elapsed() < patience(),
+            "waited {:?} until {what}",
+            patience()
         );
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::server::{PATIENCE, Server, processes, text};
+use crate::server::{Server, patience, processes, text};
 
 /// Rows of a batch.
 pub const ROWS: usize = 12;
@@ -19,6 +19,8 @@ pub struct Fault {
     pub name: &'static str,
     /// The extractor; `fault` does what its rows say.
     pub extractor: &'static str,
+    /// Parameters of the extractor, as JSON.
+    pub parameters: &'static str,
     /// What its rows are.
     pub rows: Rows,
     /// Memory limit of a worker, in MiB.
@@ -92,7 +94,8 @@ impl<'a> Run<'a> {
         let dir = root.join(&name);
         std::fs::create_dir_all(&dir).unwrap();
         let bucket = server.bucket(&name);
-        server.collection(&name, &bucket, fault.extractor, json!({}));
+        let parameters = serde_json::from_str(fault.parameters).unwrap();
+        server.collection(&name, &bucket, fault.extractor, parameters);
         let addresses = match fault.rows {
             Rows::Deeds(deed) => orders(&dir, deed),
             Rows::Addresses(addresses) => addresses(&dir, http),
@@ -150,7 +153,7 @@ impl<'a> Run<'a> {
                 };
             }
             assert!(
-                begin.elapsed() < PATIENCE,
+                begin.elapsed() < patience(),
                 "{} does not end: {diagnosis:#}",
                 self.fault.name
             );

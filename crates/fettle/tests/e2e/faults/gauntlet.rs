@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::fault::{Fault, ROWS, Run, Seen};
 use super::table::{
-    BLOB_DISK_FAULTS, BLOB_FAULTS, CGROUP_FAULTS, DISK_FAULTS, PROCESS_FAULTS, RLIMIT_FAULTS,
-    ROW_FAULTS,
+    BLOB_DISK_FAULTS, BLOB_FAULTS, CGROUP_FAULTS, DISK_FAULTS, PARAMETER_FAULTS, PROCESS_FAULTS,
+    RLIMIT_FAULTS, ROW_FAULTS,
 };
 use crate::server::{Server, text};
 
@@ -37,7 +37,7 @@ fn gauntlet() {
     let mut lines = Vec::new();
     let two_seconds = ["--row-timeout", "2"];
     lines.extend(run_all(
-        &[ROW_FAULTS, BLOB_FAULTS].concat(),
+        &[ROW_FAULTS, PARAMETER_FAULTS, BLOB_FAULTS].concat(),
         &two_seconds,
         "",
     ));

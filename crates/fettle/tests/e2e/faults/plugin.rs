@@ -22,15 +22,29 @@ pub const STARTS: [(&str, &str); 4] = [
     ("eats_at_start", "held = bytearray(8 << 30)\n"),
 ];
 
+/// Knows only two modes, and nobody else knows which.
+const PICKY: &str = "
+def run(rows, parameters):
+    mode = parameters['mode']
+    if mode not in ('fast', 'exact'):
+        raise ValueError(f'mode: {mode!r} is not one of fast, exact')
+    return [{} for _ in rows]
+";
+
+/// What its manifest says of its parameters.
+const PICKY_PARAMETERS: &str =
+    "[parameters]\nrequired = [\"mode\"]\n[parameters.properties.mode]\ntype = \"string\"\n";
+
 /// A program that asks for memory until it is refused, which it does not expect.
-const GRABS: &str = "#include <cstdio>\nint main() { getchar(); for (;;) new char[1 << 26]; }\n";
+const GRABS: &str = include_str!("grabs.cc");
 
 /// Registers all of them.
 pub fn register_all(server: &Server) {
-    register_python(server, "fault", FAULT);
+    register_python(server, "fault", FAULT, "");
+    register_python(server, "picky", PICKY, PICKY_PARAMETERS);
     for (name, module) in STARTS {
         let module = format!("{module}\ndef run(rows):\n    return [{{}} for _ in rows]\n");
-        register_python(server, name, &module);
+        register_python(server, name, &module, "");
     }
     let run =
         "cp grabs.bin \"$TMPDIR/grabs\" && chmod +x \"$TMPDIR/grabs\" && exec \"$TMPDIR/grabs\"";
@@ -57,10 +71,10 @@ fn compiled(dir: &Path) -> Vec<u8> {
     std::fs::read(program).unwrap()
 }
 
-fn register_python(server: &Server, name: &str, module: &str) {
+fn register_python(server: &Server, name: &str, module: &str, more: &str) {
     let manifest = format!(
         "name = \"{name}\"\nversion = \"v1\"\nkind = \"python\"\nentry = \"module:run\"\nbatch_rows = 1\n\
-         [[inputs]]\nkey = \"text\"\n[[vectors]]\nname = \"{name}_v1\"\ndimensions = 2\n"
+         [[inputs]]\nkey = \"text\"\n[[vectors]]\nname = \"{name}_v1\"\ndimensions = 2\n{more}"
     );
     let files: [(&str, &[u8]); 2] = [
         ("fettle-plugin.toml", manifest.as_bytes()),

@@ -14,6 +14,7 @@ const fn of_rows(name: &'static str, deed: fn(usize) -> Option<Value>, expect: E
     Fault {
         name,
         extractor: "fault",
+        parameters: "{}",
         rows: Rows::Deeds(deed),
         memory_mib: MEMORY_MIB,
         shoot: None,
@@ -110,6 +111,20 @@ pub const ROW_FAULTS: &[Fault] = &[
         failed_rows("infrastructure", &["No space left on device"]),
     ),
 ];
+
+/// A parameter that only the plugin can know to be bad, on the same server.
+pub const PARAMETER_FAULTS: &[Fault] = &[Fault {
+    extractor: "picky",
+    parameters: r#"{"mode": "sideways"}"#,
+    ..of_rows(
+        "bad parameters",
+        |_| None,
+        failed_rows(
+            "validation",
+            &["mode=\\\"sideways\\\"", "is not one of fast, exact"],
+        ),
+    )
+}];
 
 /// Blobs that cannot be read, on the same server.
 pub const BLOB_FAULTS: &[Fault] = &[

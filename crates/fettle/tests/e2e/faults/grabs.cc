@@ -1,0 +1,2 @@
+#include <cstdio>
+int main() { getchar(); for (;;) new char[1 << 26]; }
