@@ -32,8 +32,9 @@ demo: build $(MODEL)/model.safetensors $(if $(ON_RAY),$(RAY_VENV)/ready) ## a ba
 
 test: lint build $(MODEL)/model.safetensors rust-tests python-tests ## everything that CI checks
 
-gauntlet: build ## injects every fault for real and writes what was said of each to docs/gauntlet.md
-	FETTLE_GAUNTLET="$(CURDIR)/docs/gauntlet.md" cargo test --locked --workspace --test e2e gauntlet -- --ignored --nocapture
+gauntlet: build ## injects every fault for real and writes what was said of each to docs/gauntlet.md, and how it was healed to docs/gauntlet-auto.md
+	FETTLE_GAUNTLET="$(CURDIR)/docs/gauntlet.md" FETTLE_GAUNTLET_AUTO="$(CURDIR)/docs/gauntlet-auto.md" \
+		cargo test --locked --workspace --test e2e gauntlet -- --ignored --nocapture --test-threads 1
 
 test-cgroup2: build $(MODEL)/model.safetensors ## the memory faults under cgroup v2, in a small virtual machine
 	scripts/test-cgroup2 $(TARGET_DIR) $(MODEL)
@@ -70,8 +71,9 @@ $(TOOLS)/bin/cargo-deny: | system
 	fi
 
 # cargo-nextest gives each test its own process; where it is missing, `cargo test` runs the same tests.
-rust-tests: build $(MODEL)/model.safetensors
-	@if cargo nextest --version >/dev/null 2>&1; then \
+# `py-spy` is there, so that it is tested what it shows of a hung plugin.
+rust-tests: build $(VENV)/ready $(MODEL)/model.safetensors
+	@export PATH="$$PATH:$(abspath $(VENV))/bin"; if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --workspace --no-fail-fast; \
 	else \
 		cargo test --locked --workspace --no-fail-fast; \

@@ -39,6 +39,7 @@ pub(crate) fn policy(sent: Sent) -> Result<HealingPolicy, ApiError> {
             GROWTH_MOST,
         )?,
         failed_percent_max: between("failed_percent_max", sent.failed_percent_max, 0.0, 100.0)?,
+        memory_shrinks: sent.memory_shrinks,
     })
 }
 
@@ -105,6 +106,7 @@ pub(crate) fn view(policy: &HealingPolicy) -> Sent {
         memory_bytes_max: policy.memory_bytes_max,
         memory_growth_max: policy.memory_growth_max,
         failed_percent_max: policy.failed_percent_max,
+        memory_shrinks: policy.memory_shrinks,
     }
 }
 
@@ -121,7 +123,8 @@ mod tests {
     fn a_policy_is_shown_as_it_was_sent() {
         let whole = json!({
             "mode": "auto", "causes": ["out_of_memory", "stuck"], "budgets": {"stuck": 5},
-            "memory_bytes_max": 1 << 30, "memory_growth_max": 2.5, "failed_percent_max": 10.0
+            "memory_bytes_max": 1 << 30, "memory_growth_max": 2.5, "failed_percent_max": 10.0,
+            "memory_shrinks": true
         });
         let read = policy(sent(whole.clone())).unwrap();
         assert_eq!(json!(view(&read)), whole);

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use fettle_core::Batch;
-use fettle_model::{AttemptId, AttemptStatus, BatchId, CollectionId, JobId, NamespaceId};
+use fettle_model::{
+    AttemptId, AttemptStatus, BatchId, CollectionId, HistoryKey, JobId, NamespaceId,
+};
+
+use crate::history::history_key;
 
 /// What reports of an attempt need to know.
 pub(crate) struct Fence {
@@ -13,8 +17,8 @@ pub(crate) struct Fence {
     pub(crate) job_id: JobId,
     pub(crate) tier_num: u32,
     pub(crate) collections: Vec<CollectionId>,
-    /// The extractor's id; what it took before says how long it may take.
-    pub(crate) extractor: String,
+    /// What it is compared by: what such work took before says how long it may take.
+    pub(crate) history_key: HistoryKey,
     /// `true` while reports count. Reports hold it for reading; the end of the attempt takes it for writing.
     pub(crate) gate: tokio::sync::RwLock<bool>,
     /// Held while the attempt is being started or stopped on the backend.
@@ -36,7 +40,8 @@ impl Fences {
     /// Takes over what the batch says of its attempts; called after each commit.
     pub(crate) fn update(&self, batch: &Batch) {
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for (tier_num, job) in batch.jobs() {
+        let tiers = batch.tiers.iter();
+        for (tier, job) in tiers.flat_map(|tier| tier.jobs.iter().map(move |job| (tier, job))) {
             for attempt in &job.attempts {
                 if !attempt.status.may_be_alive() {
                     map.remove(&attempt.id);
@@ -50,9 +55,9 @@ impl Fences {
                             namespace_id: batch.namespace_id.clone(),
                             batch_id: batch.id.clone(),
                             job_id: job.id.clone(),
-                            tier_num,
+                            tier_num: tier.num,
                             collections: job.collection_ids.clone(),
-                            extractor: job.extractor.id(),
+                            history_key: history_key(tier, job),
                             gate: tokio::sync::RwLock::new(true),
                             backend: tokio::sync::Mutex::new(()),
                         }),

@@ -17,7 +17,7 @@ use crate::error::RequestError;
 use crate::orchestrator::is_settled;
 use crate::policy;
 
-pub(crate) use runs::watch;
+pub(crate) use runs::{take_over, watch};
 
 macro_rules! words {
     ($(#[$doc:meta])* $kind:ident { $($(#[$each:meta])* $name:ident => $text:literal,)* }) => {
@@ -65,6 +65,8 @@ words! {
         Nothing => "none",
         /// The worker is ended and its rows are tried again.
         EndWorker => "end_worker",
+        /// The worker, which somebody has stopped, is set going again; where that is in vain it is ended.
+        WakeWorker => "wake_worker",
         /// The attempt is ended and its unfinished rows are tried again.
         RestartAttempt => "restart_attempt",
         /// A run that must not be is ended.

@@ -313,14 +313,9 @@ async fn counts(shared: &Shared, job: &JobId) -> Option<RowCounts> {
 async fn report(shared: &Shared, id: &AttemptId, fence: &Fence, event: Event) {
     match tell(shared, &fence.batch_id, event).await {
         Ok(_) => {
-            let live = shared
-                .live
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(id);
-            if let Some(live) = live {
-                shared.keep_steps(fence, &live.beat.steps);
-            }
+            let mut live = shared.live.lock().unwrap_or_else(PoisonError::into_inner);
+            live.remove(id);
+            shared.forget_steps(fence);
         }
         Err(error) => tracing::warn!(attempt = %id, %error, "an end was not taken"),
     }

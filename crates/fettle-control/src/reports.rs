@@ -20,7 +20,7 @@ use crate::control::Control;
 use crate::error::{ReportError, RequestError};
 use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
-use crate::{spec, summary};
+use crate::{heal, spec, summary};
 
 /// Deaths that are remembered as told; a driver repeats those of one heartbeat at most.
 const DEATHS_MAX: usize = fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
@@ -44,7 +44,7 @@ impl Control {
         attempt: &AttemptId,
         report: RowsReport,
     ) -> Result<RowsAck, ReportError> {
-        let live = self.counted(attempt)?;
+        let live = self.counted(attempt).await?;
         let open = live.fence.gate.read().await;
         if !*open {
             return Err(superseded("its end has been counted"));
@@ -70,7 +70,7 @@ impl Control {
         attempt: &AttemptId,
         mut beat: Heartbeat,
     ) -> Result<HeartbeatAck, ReportError> {
-        let live = self.counted(attempt)?;
+        let live = self.counted(attempt).await?;
         let deaths = std::mem::take(&mut beat.worker_deaths);
         self.keep_deaths(attempt, &live.fence, deaths).await?;
         let kills = self.keep_beat(attempt, beat);
@@ -111,7 +111,7 @@ impl Control {
 
     /// Takes a driver's last word: its evidence is kept at once; its end is believed when the backend shows it.
     pub async fn exited(&self, attempt: &AttemptId, report: ExitReport) -> Result<(), ReportError> {
-        let live = self.counted(attempt)?;
+        let live = self.counted(attempt).await?;
         let batch = &live.fence.batch_id;
         let ExitReport {
             evidence, stages, ..
@@ -145,11 +145,13 @@ impl Control {
         }
     }
 
-    fn counted(&self, attempt: &AttemptId) -> Result<LiveAttempt, ReportError> {
-        self.shared
-            .fences
-            .get(attempt)
-            .ok_or_else(|| superseded("it has ended or never was"))
+    async fn counted(&self, attempt: &AttemptId) -> Result<LiveAttempt, ReportError> {
+        let fences = &self.shared.fences;
+        if fences.get(attempt).is_none() {
+            heal::take_over(&self.shared, attempt).await;
+        }
+        let live = fences.get(attempt);
+        live.ok_or_else(|| superseded("it has ended or never was"))
     }
 
     /// Evidence before anything else: deaths are in the store before the driver forgets them.

@@ -11,24 +11,25 @@ use fettle_core::{Event, TimelineEntry, TimelineKind};
 use fettle_diagnose::stuck::{LastWord, StuckFinding, examine};
 use fettle_model::report::Heartbeat;
 use fettle_model::{
-    AppliedBy, AttemptId, AttemptStatus, BatchId, Cause, HealingPolicy, KillOrder, NamespaceId,
-    StepHistory,
+    AppliedBy, AttemptId, AttemptStatus, BatchId, Cause, HealingPolicy, HistoryKey, KillOrder,
+    NamespaceId, StepHistory,
 };
 
 use crate::config::StuckMode;
 use crate::control::{Control, Live, Shared};
 use crate::error::RequestError;
 use crate::fence::{Fence, LiveAttempt};
+use crate::history::HISTORY_DAYS;
 use crate::orchestrator::{is_settled, tell};
 
-/// How often live attempts are looked at: with a heartbeat a second this adds little to any limit, and a look costs microseconds.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often live attempts are looked at: as often as they report, and a look costs microseconds.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Extractors whose past steps are kept; one that is dropped begins with a guess again.
+/// Kinds of work whose past steps are kept in memory; one that is dropped is read again from the history.
 const PAST_STEPS_MAX: usize = 256;
 
-/// How long steps of attempts that have ended took, by namespace and extractor.
-pub(crate) type PastSteps = BTreeMap<(NamespaceId, String), StepHistory>;
+/// How long steps of attempts that have ended took, by namespace and kind of work, as the history has it.
+pub(crate) type PastSteps = BTreeMap<(NamespaceId, HistoryKey), StepHistory>;
 
 /// What became of a remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,25 +104,39 @@ impl Shared {
     }
 
     fn past_steps(&self, fence: &Fence) -> StepHistory {
-        let key = (fence.namespace_id.clone(), fence.extractor.clone());
         let past = self
             .past_steps
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        past.get(&key).cloned().unwrap_or_default()
+        past.get(&key_of(fence)).cloned().unwrap_or_default()
     }
 
-    /// An attempt has ended; the next of its kind is judged by what it took, too.
-    pub(crate) fn keep_steps(&self, fence: &Fence, steps: &StepHistory) {
-        let key = (fence.namespace_id.clone(), fence.extractor.clone());
+    fn knows_past_steps(&self, fence: &Fence) -> bool {
+        let past = self
+            .past_steps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        past.contains_key(&key_of(fence))
+    }
+
+    /// An attempt has ended and is in the history, which is read again for those of its kind.
+    pub(crate) fn forget_steps(&self, fence: &Fence) {
         let mut past = self
             .past_steps
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if past.len() >= PAST_STEPS_MAX && !past.contains_key(&key) {
+        past.remove(&key_of(fence));
+    }
+
+    fn keep_steps(&self, fence: &Fence, steps: StepHistory) {
+        let mut past = self
+            .past_steps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if past.len() >= PAST_STEPS_MAX {
             past.pop_first();
         }
-        past.entry(key).or_default().add(steps);
+        past.insert(key_of(fence), steps);
     }
 
     /// Adds the order, if the worker still stands where it stood.
@@ -161,6 +176,31 @@ impl Live {
     }
 }
 
+fn key_of(fence: &Fence) -> (NamespaceId, HistoryKey) {
+    (fence.namespace_id.clone(), fence.history_key.clone())
+}
+
+/// Reads what work of this kind took before, unless that is known.
+async fn learn_steps(control: &Control, fence: &Fence) {
+    if control.shared.knows_past_steps(fence) {
+        return;
+    }
+    let key = &fence.history_key;
+    match control
+        .history(&fence.namespace_id, key, HISTORY_DAYS)
+        .await
+    {
+        Ok(cell) => {
+            let sizes = cell.profile.row_bytes.quantile(0.5).into_iter().collect();
+            let steps = cell.profile.steps;
+            control
+                .shared
+                .keep_steps(fence, StepHistory { sizes, ..steps });
+        }
+        Err(error) => tracing::warn!(%error, "the history of an attempt's kind is not known"),
+    }
+}
+
 /// Whether the worker of an order stands where it stood.
 fn stands(beat: &Heartbeat, order: &KillOrder) -> bool {
     beat.workers.iter().any(|worker| {
@@ -174,17 +214,20 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     if shared.config.stuck.mode == StuckMode::Off {
         return;
     }
+    let control = Control { shared };
+    let shared = &control.shared;
     loop {
         tokio::select! {
             () = shared.stopping.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         for (id, attempt) in shared.fences.all() {
+            learn_steps(&control, &attempt.fence).await;
             for finding in shared.look_at(&id, &attempt) {
                 if !finding.is_called_stuck() {
                     continue;
                 }
-                if let Err(error) = deal_with(&shared, &attempt.fence, &finding).await {
+                if let Err(error) = deal_with(shared, &attempt.fence, &finding).await {
                     tracing::warn!(attempt = %id, %error, "a finding could not be noted");
                 }
             }
@@ -241,7 +284,12 @@ async fn apply(shared: &Shared, finding: &StuckFinding) -> Result<StuckRemedy, R
         Ok(false) => Ok(StuckRemedy::AlreadyOrdered { command_id }),
         Ok(true) => {
             tracing::warn!(attempt = %finding.attempt, command_id, "{}", finding.summary);
-            let done = format!("it is ended and its rows are tried again ({command_id})");
+            let remedy = if finding.is_stopped {
+                "it is set going again, or ended where that is in vain"
+            } else {
+                "it is ended and its rows are tried again"
+            };
+            let done = format!("{remedy} ({command_id})");
             note(shared, &live.fence, finding, &done).await?;
             Ok(StuckRemedy::Ordered { command_id })
         }

@@ -115,6 +115,13 @@ pub enum Event {
         /// Outcomes of its rows.
         counts: RowCounts,
     },
+    /// Rows of a job that is over were failed by quarantine.
+    RowsQuarantined {
+        /// The job.
+        job: JobId,
+        /// Outcomes of its rows since then.
+        counts: RowCounts,
+    },
     /// A back-off is over.
     BackoffElapsed {
         /// The job.

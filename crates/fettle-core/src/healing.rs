@@ -65,6 +65,12 @@ pub struct Advice {
     pub overrides: Overrides,
     /// Failed rows of the job whose error may pass.
     pub transient_rows: u64,
+    /// Failed rows of the job that lacked memory; what they need is in the overrides.
+    #[serde(default)]
+    pub resource_rows: u64,
+    /// What is enough for each worker, in bytes, where that is far below the present limit.
+    #[serde(default)]
+    pub memory_enough_bytes: Option<u64>,
 }
 
 /// Something that was done about the end of an attempt.

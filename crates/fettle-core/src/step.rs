@@ -94,6 +94,7 @@ pub fn step(batch: &mut Batch, now: UnixMillis, event: Event) -> Result<Effects,
             reason,
         } => stop::restart_requested(batch, &attempt, (cause, by), reason, context),
         Event::RowsCounted { job, counts } => stop::rows_counted(batch, &job, counts, context),
+        Event::RowsQuarantined { job, counts } => stop::rows_quarantined(batch, &job, counts),
         Event::BackoffElapsed { job } => attempt::backoff_elapsed(batch, &job, context),
         Event::CancelRequested { scope, reason } => {
             cancel::requested(batch, &scope, reason, context)

@@ -761,6 +761,95 @@ fn failed_rows_whose_error_may_pass_are_tried_again_within_the_budget_and_no_mor
     assert_eq!(batch.status, BatchStatus::CompletedWithErrors);
 }
 
+/// The end of an attempt that did all rows, `failed` of them in vain, and what is advised about them.
+fn all_done(number: u32, failed: u64, advised: Advice) -> Event {
+    let mut event = ended(0, number, AttemptExit::Finished, ROWS - failed, failed);
+    if let Event::AttemptEnded { advice, .. } = &mut event {
+        *advice = advised;
+    }
+    event
+}
+
+fn lacking_memory(rows: u64, advised_mib: u64) -> Advice {
+    Advice {
+        overrides: Overrides {
+            memory_bytes: Some(advised_mib * MIB),
+            ..Overrides::default()
+        },
+        resource_rows: rows,
+        ..Advice::default()
+    }
+}
+
+#[test]
+fn rows_that_lacked_memory_are_tried_again_alone_with_more_of_it() {
+    let lane = |from, to| RemedyTaken::Lane {
+        rows: 1,
+        from_bytes: from * MIB,
+        to_bytes: to * MIB,
+    };
+    let mut batch = running_with(auto());
+    let opened = remedies(&mut batch, all_done(1, 2, lacking_memory(1, 192)));
+    assert_eq!(opened, vec![(lane(96, 192), None)]);
+    let (_, job) = batch.job(&job_id(0)).unwrap();
+    assert_eq!((job.unfinished_rows(), job.counts.failed), (1, 1));
+    next_attempt(&mut batch);
+    let in_vain = remedies(&mut batch, all_done(2, 2, lacking_memory(1, 384)));
+    let failed = (lane(96, 192), Some(RemedyOutcome::Failed));
+    assert_eq!(in_vain, vec![failed, (lane(192, 384), None)]);
+    next_attempt(&mut batch);
+    let worked = remedies(&mut batch, all_done(3, 1, Advice::default()));
+    assert_eq!(worked, vec![(lane(192, 384), Some(RemedyOutcome::Worked))]);
+    assert_eq!(batch.status, BatchStatus::CompletedWithErrors);
+    let mut suggested = running_with(HealingPolicy::default());
+    let end = all_done(1, 2, lacking_memory(1, 192));
+    assert_eq!(remedies(&mut suggested, end), vec![]);
+}
+
+#[test]
+fn raised_memory_stays_after_a_preemption_and_is_lowered_by_a_policy_that_says_so() {
+    let enough = Advice {
+        memory_enough_bytes: Some(100 * MIB),
+        transient_rows: 1,
+        ..Advice::default()
+    };
+    for (shrinks, left) in [(false, 192), (true, 100)] {
+        let mut batch = running_with(HealingPolicy {
+            memory_shrinks: shrinks,
+            ..auto()
+        });
+        let memory = |batch: &Batch| batch.job(&job_id(0)).unwrap().1.resources.memory_bytes / MIB;
+        take(&mut batch, out_of_memory(1, Some(192 * MIB)));
+        next_attempt(&mut batch);
+        take(&mut batch, ended(0, 2, AttemptExit::Cancelled, 0, 0));
+        assert_eq!(memory(&batch), 192, "a preemption says nothing of the need");
+        next_attempt(&mut batch);
+        take(&mut batch, all_done(3, 1, enough.clone()));
+        assert_eq!(memory(&batch), left);
+    }
+}
+
+#[test]
+fn rows_that_are_quarantined_after_the_end_are_counted_once_and_at_once() {
+    let mut batch = running_with(HealingPolicy::default());
+    let counts = |failed| RowCounts {
+        processed: 3,
+        failed,
+        ..RowCounts::default()
+    };
+    let quarantined = |failed| Event::RowsQuarantined {
+        job: job_id(0),
+        counts: counts(failed),
+    };
+    let early = step(&mut batch, NOW, quarantined(1)).unwrap_err();
+    assert!(matches!(early, Refusal::Stale { .. }), "{early}");
+    take(&mut batch, ended(0, 1, AttemptExit::WorkersKeepDying, 3, 0));
+    take(&mut batch, quarantined(2));
+    assert_eq!(batch.job(&job_id(0)).unwrap().1.counts, counts(2));
+    let again = step(&mut batch, NOW, quarantined(2)).unwrap_err();
+    assert!(matches!(again, Refusal::Stale { .. }), "{again}");
+}
+
 #[test]
 fn a_policy_that_is_off_lets_the_first_end_stand() {
     let mut batch = running_with(HealingPolicy {

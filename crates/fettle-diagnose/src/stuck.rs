@@ -16,13 +16,13 @@ pub use limit::{Basis, Limit, StuckLimits};
 /// A finding below this confidence is shown to who asks, and nothing is called stuck or ended for it.
 pub const CALLED_STUCK_MIN: f64 = 0.9;
 /// A driver reports once a second; one that was not heard of for this many idle floors is hung or cut off.
-const SILENT_FLOORS: u64 = 3;
+const SILENT_FLOORS: u64 = 2;
+/// A process is stopped by somebody, never by its work; this long, in milliseconds, is no debugger's blink.
+const STOPPED_MS_MAX: u64 = 3_000;
 /// A worker that got less of one core than this and stood in line for more than [`STARVED_WAIT_SHARE`] of the time is starved.
 const STARVED_CPU_SHARE: f64 = 0.1;
 /// The share of the time that was spent waiting for a CPU, or standing still for want of memory.
 const STARVED_WAIT_SHARE: f64 = 0.5;
-/// Of the limit of a spinning row so much must have been CPU time.
-const SPINNING_CPU_SHARE: f64 = 0.5;
 /// Without a history a finding is believed only when its age is this many times the limit.
 const COLD_PATIENCE: u64 = 5;
 
@@ -92,6 +92,9 @@ pub struct StuckFinding {
     pub summary: String,
     /// What it rests on, one fact a line.
     pub evidence: Vec<String>,
+    /// Whether its process was stopped by a signal: setting it going again is the first remedy.
+    #[serde(default)]
+    pub is_stopped: bool,
 }
 
 impl StuckFinding {
@@ -182,6 +185,7 @@ fn silent(word: &LastWord<'_>, limit_ms: u64) -> StuckFinding {
         evidence: vec![format!(
             "last heartbeat {seconds} ago; one is due each second"
         )],
+        is_stopped: false,
     }
 }
 
@@ -197,6 +201,7 @@ struct Look<'a> {
     idle_limit: Limit,
     spin_limit: Limit,
     floor_ms: u64,
+    spin_floor_ms: u64,
 }
 
 impl<'a> Look<'a> {
@@ -223,6 +228,7 @@ impl<'a> Look<'a> {
             idle_limit: limits.idle(work),
             spin_limit: limits.spinning(work),
             floor_ms: limits.idle_floor_ms,
+            spin_floor_ms: limits.spinning_floor_ms,
         }
     }
 
@@ -231,13 +237,13 @@ impl<'a> Look<'a> {
             return Some(self.found(StuckKind::Dead, self.age_ms, self.floor(), 0.99));
         }
         let has_nothing_to_do = self.pulse.is_ready && self.pulse.rows_held == 0;
+        if !has_nothing_to_do && self.worker.state == "T" {
+            return self.stopped();
+        }
         if has_nothing_to_do || self.age_ms < self.floor_ms {
             return None;
         }
-        let found = if self.worker.state == "T" {
-            // Nothing that is alive and well is stopped, so what rows need does not matter.
-            self.stopped()?
-        } else if self.pulse.waits_for.is_some() {
+        let found = if self.pulse.waits_for.is_some() {
             self.found(StuckKind::Blocked, self.age_ms, self.floor(), 0.85)
         } else if self.is_starved() {
             self.found(StuckKind::Starved, self.age_ms, self.floor(), 0.85)
@@ -245,7 +251,7 @@ impl<'a> Look<'a> {
             let sure = confidence(self.idle_limit, self.idle_ms);
             self.found(StuckKind::Hung, self.idle_ms, self.idle_limit, sure)
         } else if self.is_spinning() {
-            let sure = confidence(self.spin_limit, self.age_ms);
+            let sure = confidence(self.spin_limit, self.pulse.cpu_ms.unwrap_or(0));
             self.found(StuckKind::Spinning, self.age_ms, self.spin_limit, sure)
         } else {
             self.found(StuckKind::SlowRow, self.age_ms, self.spin_limit, 0.7)
@@ -257,12 +263,18 @@ impl<'a> Look<'a> {
         Limit {
             ms: self.floor_ms,
             basis: Basis::Floor,
+            longest_ms: 0,
         }
     }
 
+    /// Nothing that is alive and well is stopped, so what rows need does not matter.
     fn stopped(&self) -> Option<StuckFinding> {
-        (self.idle_ms >= self.floor_ms)
-            .then(|| self.found(StuckKind::Hung, self.idle_ms, self.floor(), 0.98))
+        let limit = Limit {
+            ms: self.floor_ms.min(STOPPED_MS_MAX),
+            basis: Basis::Floor,
+            longest_ms: 0,
+        };
+        (self.idle_ms >= limit.ms).then(|| self.found(StuckKind::Hung, self.idle_ms, limit, 0.98))
     }
 
     /// Threads of a busy program wait for CPUs too; starved is who gets next to none.
@@ -277,14 +289,11 @@ impl<'a> Look<'a> {
         gets_little && (is_most(self.pulse.cpu_wait_ms) || is_most(self.pulse.memory_wait_ms))
     }
 
+    /// By CPU time, which a busy machine does not stretch.
     fn is_spinning(&self) -> bool {
-        let limit_ms = self.spin_limit.ms;
         let io_idle_ms = self.word.beat.at.since(self.pulse.io_moved_at);
-        let computes = self
-            .pulse
-            .cpu_ms
-            .is_some_and(|ms| ms as f64 >= SPINNING_CPU_SHARE * limit_ms as f64);
-        self.age_ms > limit_ms && io_idle_ms > limit_ms && computes
+        let is_long = self.age_ms.min(io_idle_ms) > self.spin_floor_ms;
+        is_long && self.pulse.cpu_ms > Some(self.spin_limit.ms)
     }
 
     fn found(&self, kind: StuckKind, age_ms: u64, limit: Limit, confidence: f64) -> StuckFinding {
@@ -301,6 +310,7 @@ impl<'a> Look<'a> {
             confidence,
             summary: words::summary(kind, self.worker, self.pulse, age_ms),
             evidence: words::evidence(self.worker, self.pulse, self.word, limit),
+            is_stopped: self.worker.state == "T",
         }
     }
 }

@@ -5,7 +5,7 @@
 //! IO, as a call to a slow remote service does; the latter is the harder case. A row is looked at in the last moment before it ends. One
 //! that is called stuck is tried again with more patience; what is called stuck then, too, would be lost.
 //!
-//! The table of docs/bench.md: `cargo test -p fettle-diagnose --test stuck_simulated -- --ignored --nocapture`.
+//! The table of docs/healing.md: `cargo test -p fettle-diagnose --test stuck_simulated -- --ignored --nocapture`.
 
 use fettle_diagnose::stuck::{LastWord, StuckLimits, examine};
 use fettle_model::report::{Heartbeat, WorkerBeat};
@@ -171,7 +171,8 @@ fn rows(
         tally.lost += u64::from(called_stuck && is_stuck(1));
         tally.rows += 1;
         tally.simulated_ms += ms;
-        steps.step(ms);
+        let (waited_ms, cpu_ms) = if case.computes { (0, ms) } else { (ms, 0) };
+        steps.step(waited_ms, cpu_ms);
         steps.row_finished(1_000);
     }
     tally
@@ -242,11 +243,11 @@ fn slow_rows_are_hardly_ever_called_stuck() {
 }
 
 #[test]
-#[ignore = "a measurement: simulates years and prints the table of docs/bench.md"]
+#[ignore = "a measurement: simulates years and prints the table of docs/healing.md"]
 fn the_rate_of_false_findings_is_shown() {
     for (seed, load) in LOADS.into_iter().chain([UNFORESEEN]).enumerate() {
         let [computing, first, later] =
-            CASES.map(|case| simulate(load, case, 26.0, 100 + seed as u64));
+            CASES.map(|case| simulate(load, case, 10.0, 100 + seed as u64));
         println!(
             "| {load:?} | {} | {} | {} ({:.1}), {} | {} ({:.1}), {} |",
             computing.rows + first.rows + later.rows,

@@ -121,6 +121,8 @@ pub struct HealingPolicy {
     pub memory_growth_max: Option<f64>,
     /// The batch is stopped when more rows than this fail, in percent; none means never.
     pub failed_percent_max: Option<f64>,
+    /// Whether memory that was raised is lowered again when all rows are done and the need stays far below.
+    pub memory_shrinks: bool,
 }
 
 impl HealingPolicy {
@@ -185,6 +187,15 @@ pub enum RemedyTaken {
         /// To this, in bytes.
         to_bytes: u64,
     },
+    /// Rows that were failed for lack of memory are tried again with more, and nothing else is.
+    Lane {
+        /// How many.
+        rows: u64,
+        /// From this, in bytes.
+        from_bytes: u64,
+        /// To this, in bytes.
+        to_bytes: u64,
+    },
     /// Failed rows whose error may pass were given back.
     RetryFailedRows {
         /// How many.
@@ -201,6 +212,7 @@ impl RemedyTaken {
         match self {
             Self::Retry => "retry",
             Self::RaiseMemory { .. } => "raise_memory",
+            Self::Lane { .. } => "lane",
             Self::RetryFailedRows { .. } => "retry_failed_rows",
             Self::Restart => "restart",
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::line::Points;
+use crate::pulse::StepHistory;
 use crate::sketch::Sketch;
 use crate::{
     AttemptExit, AttemptId, DocumentErrorClass, ErrorCategory, ExtractorRef, RowNumber, Stage,
@@ -32,6 +33,9 @@ pub struct AttemptProfile {
     pub memory: MemoryProfile,
     /// Its slowest rows, slowest first.
     pub slowest: Vec<SlowRow>,
+    /// How long its workers took no step.
+    #[serde(default)]
+    pub steps: StepHistory,
 }
 
 /// Work on a row in each stage, in microseconds.
@@ -86,6 +90,7 @@ impl AttemptProfile {
         self.memory.merge(&other.memory);
         self.slowest.extend(other.slowest.iter().cloned());
         keep_slowest(&mut self.slowest, SLOW_ROWS_PER_CELL_MAX);
+        self.steps.add(&other.steps);
     }
 
     /// Takes in a row's end.

@@ -85,20 +85,21 @@ pub struct Pulse {
 pub struct StepHistory {
     /// Rows that were finished.
     pub rows: u64,
-    /// The longest times without a step, in milliseconds, longest first.
+    /// The longest times without a step, in milliseconds, longest first. What was spent computing, or in line for a CPU, is not in them: how
+    /// busy the machine is says nothing about how long a silent row may be silent.
     pub slowest_ms: Vec<u64>,
+    /// The most CPU time without a step, in milliseconds, most first.
+    #[serde(default)]
+    pub most_cpu_ms: Vec<u64>,
     /// Sizes of the rows finished last, in bytes.
     pub sizes: Vec<u64>,
 }
 
 impl StepHistory {
-    /// A worker took a step after `ms` milliseconds without one.
-    pub fn step(&mut self, ms: u64) {
-        let place = self.slowest_ms.partition_point(|known| *known >= ms);
-        if place < SLOWEST_STEPS_MAX {
-            self.slowest_ms.insert(place, ms);
-            self.slowest_ms.truncate(SLOWEST_STEPS_MAX);
-        }
+    /// A worker took a step after so many milliseconds of waiting and of CPU time without one.
+    pub fn step(&mut self, waited_ms: u64, cpu_ms: u64) {
+        keep_largest(&mut self.slowest_ms, waited_ms);
+        keep_largest(&mut self.most_cpu_ms, cpu_ms);
     }
 
     /// A row of this size was finished.
@@ -113,7 +114,12 @@ impl StepHistory {
 
     /// Adds what another attempt learned of the same work.
     pub fn add(&mut self, other: &Self) {
-        other.slowest_ms.iter().for_each(|ms| self.step(*ms));
+        for ms in &other.slowest_ms {
+            keep_largest(&mut self.slowest_ms, *ms);
+        }
+        for ms in &other.most_cpu_ms {
+            keep_largest(&mut self.most_cpu_ms, *ms);
+        }
         self.rows += other.rows;
         let room = SIZES_KEPT_MAX.saturating_sub(self.sizes.len());
         self.sizes.extend(other.sizes.iter().take(room));
@@ -125,6 +131,15 @@ impl StepHistory {
         let mut sizes = self.sizes.clone();
         sizes.sort_unstable();
         sizes.get(sizes.len() / 2).copied()
+    }
+}
+
+/// Takes `ms` into a list of the largest, largest first.
+fn keep_largest(list: &mut Vec<u64>, ms: u64) {
+    let place = list.partition_point(|known| *known >= ms);
+    if place < SLOWEST_STEPS_MAX {
+        list.insert(place, ms);
+        list.truncate(SLOWEST_STEPS_MAX);
     }
 }
 
@@ -165,9 +180,10 @@ mod tests {
     fn of_many_steps_the_slowest_are_kept_in_order() {
         let mut history = StepHistory::default();
         for ms in (0..1_000).rev().chain([5_000]) {
-            history.step(ms);
+            history.step(ms, 2 * ms);
         }
         assert_eq!(history.slowest_ms.len(), SLOWEST_STEPS_MAX);
+        assert_eq!(history.most_cpu_ms[..2], [10_000, 1_998]);
         assert_eq!(history.slowest_ms[..3], [5_000, 999, 998]);
         assert!(history.slowest_ms.is_sorted_by(|a, b| a >= b));
     }
@@ -179,7 +195,7 @@ mod tests {
         (0..1_000).for_each(|size| history.row_finished(size));
         assert!(history.median_bytes() > Some(900));
         let mut other = StepHistory::default();
-        other.step(7);
+        other.step(7, 0);
         other.row_finished(1);
         history.add(&other);
         assert_eq!((history.rows, history.slowest_ms.clone()), (1_001, vec![7]));

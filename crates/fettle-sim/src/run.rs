@@ -144,6 +144,10 @@ fn advice(world: &World, job: &JobId, exit: &AttemptExit) -> Advice {
             AttemptExit::Finished => world.counts(job).failed,
             _ => 0,
         },
+        resource_rows: 0,
+        memory_enough_bytes: present
+            .map(|bytes| bytes / 2)
+            .filter(|_| *exit == AttemptExit::Finished),
     }
 }
 
@@ -251,7 +255,8 @@ fn submit_held() -> Event {
 
 /// What the control room itself asks for: restarts, also of attempts that are over, another policy, a look at failed rows.
 fn control(world: &mut World, random: &mut Random, commit: bool) {
-    let event = match random.below(4) {
+    let event = match random.below(5) {
+        4 => return adopt(world, random),
         0 => Event::PolicySet {
             policy: crate::world::policy(random),
         },
@@ -284,6 +289,24 @@ fn control(world: &mut World, random: &mut Random, commit: bool) {
     };
     // What is over, or has no budget left, is refused.
     let _ = world.happen(event, commit);
+}
+
+/// A run is found that a memory which was lost had begun: the next attempt of some job, or one that was superseded long ago.
+fn adopt(world: &mut World, random: &mut Random) {
+    let jobs: Vec<&fettle_core::Job> = world.memory.jobs().map(|(_, job)| job).collect();
+    let Some(job) = random.pick(&jobs) else {
+        return;
+    };
+    let number = 1 + random.below(job.next_number() as usize) as u32;
+    let attempt = AttemptId::of(&job.id, number);
+    let event = Event::AttemptAdopted {
+        attempt: attempt.clone(),
+        submission: Submission::default(),
+    };
+    // What the job cannot take over is refused.
+    if world.happen(event, true).is_ok() {
+        world.processes.insert(attempt, Process::Alive);
+    }
 }
 
 fn cancel(scope: Scope) -> Event {

@@ -77,6 +77,7 @@ impl World {
     pub fn happen(&mut self, event: Event, commit: bool) -> Result<(), Refusal> {
         let before = self.memory.clone();
         self.trace.push(format!("{event:?} commit={commit}"));
+        let remedy = remedied(&event).map(|attempt| (attempt.clone(), event.clone()));
         let effects = match step(&mut self.memory, self.now, event) {
             Ok(effects) => effects,
             Err(refusal) => {
@@ -88,6 +89,9 @@ impl World {
             }
         };
         self.check_budgets(&before, &effects);
+        if let Some((attempt, event)) = remedy {
+            self.check_remedy(&before, &attempt, event);
+        }
         if commit {
             assert_eq!(
                 self.memory.version,
@@ -380,9 +384,34 @@ impl World {
         }
     }
 
+    /// A remedy is for an attempt that counts, or for one that begins to, never for one that is superseded; and asked for a second time it
+    /// changes nothing.
+    fn check_remedy(&self, before: &Batch, attempt: &AttemptId, event: Event) {
+        let (job, number) = attempt.split().expect("remedies name attempts");
+        let (_, was) = before.job(&job).expect("remedies name jobs that are there");
+        assert!(
+            was.is_current(attempt) || number == was.next_number(),
+            "a remedy for {attempt}, which is superseded\n{}",
+            self.tail()
+        );
+        let mut again = self.memory.clone();
+        let refused = step(&mut again, self.now, event).is_err();
+        assert!(refused && again == self.memory, "{}", self.tail());
+    }
+
     fn tail(&self) -> String {
         let from = self.trace.len().saturating_sub(30);
         self.trace[from..].join("\n")
+    }
+}
+
+/// The attempt that a remedy is about, if the event is one.
+fn remedied(event: &Event) -> Option<&AttemptId> {
+    match event {
+        Event::RestartRequested { attempt, .. } | Event::AttemptAdopted { attempt, .. } => {
+            Some(attempt)
+        }
+        _ => None,
     }
 }
 
@@ -408,6 +437,7 @@ pub fn policy(random: &mut Random) -> HealingPolicy {
             .collect(),
         memory_bytes_max: random.chance(30).then_some(8 << 20),
         failed_percent_max: random.chance(30).then_some(20.0),
+        memory_shrinks: random.chance(30),
         ..HealingPolicy::default()
     }
 }

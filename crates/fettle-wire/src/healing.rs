@@ -26,6 +26,9 @@ pub struct HealingPolicy {
     /// The batch is stopped when more rows of a job than this fail, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_percent_max: Option<f64>,
+    /// Whether memory that was raised is lowered again when all rows are done and the need stays far below.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory_shrinks: bool,
 }
 
 /// The answer to `POST …/heal`.
@@ -77,7 +80,7 @@ pub struct HealFinding {
     pub summary: String,
     /// What it rests on.
     pub evidence: Vec<String>,
-    /// What is done about it: `none`, `end_worker`, `restart_attempt`, `end_run`, `adopt`, `believe`, `fail_rows` or `retry_tier`.
+    /// What is done about it: `none`, `end_worker`, `wake_worker`, `restart_attempt`, `end_run`, `adopt`, `believe`, `fail_rows` or `retry_tier`.
     pub action: String,
     /// What came of that: `would_do`, `done`, `ordered`, `already_ordered`, `declined`, `nothing_to_do` or `failed`.
     pub outcome: String,

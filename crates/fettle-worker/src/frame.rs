@@ -46,8 +46,8 @@ pub(crate) enum FromWorker {
     Timings {
         /// By stage.
         stages: StageTimings,
-        /// Work on each row, by stage.
-        work: Box<StageSketches>,
+        /// Work on each row, by stage, where rows came to it since it was last told: a worker that stands still must write next to nothing.
+        work: Option<Box<StageSketches>>,
     },
     /// `serve` says that the attempt no longer counts.
     Superseded {

@@ -12,6 +12,8 @@
 #[path = "e2e/server.rs"]
 mod server;
 
+#[path = "e2e/adopt.rs"]
+mod adopt;
 #[path = "e2e/batch.rs"]
 mod batch;
 #[path = "e2e/classify.rs"]
@@ -28,6 +30,8 @@ mod kills;
 mod memory;
 #[path = "e2e/plugins.rs"]
 mod plugins;
+#[path = "e2e/poison.rs"]
+mod poison;
 #[path = "e2e/s3.rs"]
 mod s3;
 #[path = "e2e/stuck.rs"]

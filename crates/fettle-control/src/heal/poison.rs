@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fettle_core::{Batch, Event, FailedRows, Job};
+use fettle_core::{Event, FailedRows, Job};
 use fettle_diagnose::fingerprint;
 use fettle_manifest::{ManifestReader, ManifestRow};
 use fettle_model::{
@@ -80,7 +80,7 @@ pub(super) async fn heal(site: &Site<'_>) -> Result<Vec<HealFinding>, RequestErr
         findings.extend(poison.into_iter().map(told));
     }
     if !continued.is_empty() {
-        go_on(site, &batch, continued).await?;
+        go_on(site, continued).await?;
     }
     Ok(findings)
 }
@@ -172,7 +172,13 @@ async fn fail(
             .collect(),
         errors: rows.into_iter().zip(poison).map(failed).collect(),
     };
-    site.control.store().record_rows(commit).await?;
+    let counts = site.control.store().record_rows(commit).await?;
+    let event = Event::RowsQuarantined {
+        job: job.id.clone(),
+        counts: counts.rows,
+    };
+    let answer = tell(&site.control.shared, site.batch, event).await;
+    Done::of(answer, HealOutcome::Done)?;
     let message = format!("quarantined row(s) {numbers:?}, which ended their workers");
     site.note(attempt, message).await
 }
@@ -195,11 +201,8 @@ async fn rows(
 }
 
 /// The rest of the jobs is tried again; the rows that were failed stay failed.
-async fn go_on(
-    site: &Site<'_>,
-    batch: &Batch,
-    jobs: Vec<(fettle_model::JobId, u64)>,
-) -> Result<(), RequestError> {
+async fn go_on(site: &Site<'_>, jobs: Vec<(fettle_model::JobId, u64)>) -> Result<(), RequestError> {
+    let batch = site.state().await?;
     let event = Event::FailedRowsRetryRequested {
         version: batch.version,
         which: FailedRows::default(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use fettle_core::{Batch, Event, can_be_adopted};
-use fettle_model::{AppliedBy, BatchId, HealingMode, NamespaceId};
+use fettle_model::{AppliedBy, AttemptId, BatchId, HealingMode, NamespaceId};
 use fettle_ports::{ExecutorError, Run};
 
 use super::{Done, HealFinding, HealOutcome, HealStep, Site};
@@ -161,6 +161,41 @@ async fn adopt(site: &Site<'_>, run: &Run) -> Result<Done, RequestError> {
         submission,
     };
     Done::of(tell(shared, site.batch, event).await, HealOutcome::Done)
+}
+
+/// A run that speaks with the token of its job's next attempt, while the job waits, was begun by a server whose memory of it was lost. It is
+/// taken over before it is told that it does not count.
+pub(crate) async fn take_over(shared: &Shared, attempt: &AttemptId) {
+    let Some((id, _)) = attempt.split() else {
+        return;
+    };
+    let batch = {
+        let active = shared.active.read();
+        let active = active.unwrap_or_else(PoisonError::into_inner);
+        active
+            .values()
+            .find(|batch| batch.job(&id).is_some())
+            .cloned()
+    };
+    let may_be = batch.filter(|batch| batch.healing.mode != HealingMode::Off);
+    let Some((batch, job)) = may_be
+        .as_ref()
+        .and_then(|batch| Some((batch, batch.job(&id)?.1)))
+    else {
+        return;
+    };
+    if !can_be_adopted(job, attempt) {
+        return;
+    }
+    let submission = reconcile::submission(shared, &batch.namespace_id, job, attempt).await;
+    let event = Event::AttemptAdopted {
+        attempt: attempt.clone(),
+        submission,
+    };
+    // A refusal means that the job has gone on meanwhile.
+    if let Err(error) = tell(shared, &batch.id, event).await {
+        tracing::info!(%attempt, %error, "a run that is not known was not taken over");
+    }
 }
 
 /// Ends and takes over by itself what runs and is not believed to, until `serve` stops.

@@ -36,6 +36,8 @@ fn told(stuck: StuckFinding) -> HealFinding {
 fn step(stuck: &StuckFinding) -> HealStep {
     if !stuck.is_called_stuck() {
         HealStep::Nothing
+    } else if stuck.is_killable() && stuck.is_stopped {
+        HealStep::WakeWorker
     } else if stuck.is_killable() {
         HealStep::EndWorker
     } else if stuck.worker.is_none() {
@@ -47,10 +49,10 @@ fn step(stuck: &StuckFinding) -> HealStep {
 
 async fn mend(site: &Site<'_>, stuck: &StuckFinding, step: HealStep) -> Result<Done, RequestError> {
     match step {
-        HealStep::EndWorker | HealStep::RestartAttempt if site.dry_run => {
+        HealStep::EndWorker | HealStep::WakeWorker | HealStep::RestartAttempt if site.dry_run => {
             Ok(Done::plain(HealOutcome::WouldDo))
         }
-        HealStep::EndWorker => {
+        HealStep::EndWorker | HealStep::WakeWorker => {
             let remedy = site.control.apply_stuck_remedy(stuck).await?;
             Ok(match remedy {
                 StuckRemedy::Ordered { command_id } => {

@@ -104,6 +104,26 @@ pub(super) fn rows_counted(
     Ok(())
 }
 
+/// Only rows without an outcome are quarantined, so a count that has not grown is an old one.
+pub(super) fn rows_quarantined(
+    batch: &mut Batch,
+    id: &JobId,
+    counts: RowCounts,
+) -> Result<(), Refusal> {
+    let (_, job) = find_job(batch, id)?;
+    let rows = job.manifest.as_ref().map_or(0, |manifest| manifest.rows);
+    let is_over = matches!(job.state, JobState::Done { .. });
+    let has_grown = counts.total() > job.counts.total() && counts.total() <= rows;
+    if !is_over || !has_grown {
+        return Err(Refusal::Stale {
+            what: "a quarantine",
+            present: describe(job),
+        });
+    }
+    job.counts = counts;
+    Ok(())
+}
+
 /// Whether an attempt is alive that nobody has had stopped yet.
 fn can_stop(job: &Job) -> bool {
     job.live_attempt()

@@ -1,8 +1,8 @@
 //! What the end of an attempt means for its job: it is over, or another attempt follows within the budget of the cause.
 
 use fettle_model::{
-    AppliedBy, AttemptExit, AttemptId, Cause, DocumentErrorClass, HealingPolicy, RemedyOutcome,
-    RemedyTaken, WorkStatus,
+    AppliedBy, AttemptExit, AttemptId, Cause, DocumentErrorClass, HealingMode, HealingPolicy,
+    RemedyOutcome, RemedyTaken, WorkStatus,
 };
 
 use crate::batch::{Job, JobState, Wait};
@@ -35,11 +35,14 @@ pub(super) fn decide(
     let stop = job.last_attempt().and_then(|attempt| attempt.stop.clone());
     let is_adopted = job.last_attempt().is_some_and(|attempt| attempt.is_adopted);
     let cause = cause(end, stop.as_ref());
-    settle_remedy(job, cause, end.advice.transient_rows, context);
+    settle_remedy(job, cause, &end.advice, context);
+    shrink(job, policy, tier, &end.advice, context);
     if job.unfinished_rows() == 0 {
         let may_be_tried_again = stop.is_none() && job.cancel.is_none();
-        let transient_rows = end.advice.transient_rows;
-        if may_be_tried_again && give_back(job, policy, tier, transient_rows, context) {
+        if may_be_tried_again
+            && (give_back(job, policy, tier, end.advice.transient_rows, context)
+                || open_lane(job, policy, tier, &end.advice, context))
+        {
             return;
         }
         return all_have_an_outcome(job, policy, tier, context);
@@ -193,12 +196,7 @@ fn give_back(
     if rows == 0 || job.budgets.spent(cause) >= policy.limit(cause) {
         return false;
     }
-    job.counts.failed -= rows;
-    let which = FailedRows {
-        classes: vec![DocumentErrorClass::Transient],
-        ..FailedRows::default()
-    };
-    context.reopen_rows(&job.id, WhichRows::Failed(which));
+    reopen(job, rows, DocumentErrorClass::Transient, context);
     let reason = Reason {
         cause,
         by: AppliedBy::Policy,
@@ -207,6 +205,79 @@ fn give_back(
     let taken = RemedyTaken::RetryFailedRows { rows };
     wait(job, tier, reason, taken, context);
     true
+}
+
+/// Gives back rows that were failed for lack of memory, to be tried again with as much as they need. All other rows are done by then, so
+/// nothing else is given more. Says whether it does.
+fn open_lane(
+    job: &mut Job,
+    policy: &HealingPolicy,
+    tier: u32,
+    advice: &Advice,
+    context: &mut Context,
+) -> bool {
+    let cause = Cause::OutOfMemory;
+    let rows = advice.resource_rows.min(job.counts.failed);
+    if rows == 0 || job.budgets.spent(cause) >= policy.limit(cause) {
+        return false;
+    }
+    let Some(RemedyTaken::RaiseMemory {
+        from_bytes,
+        to_bytes,
+    }) = apply(job, policy, cause, advice)
+    else {
+        return false;
+    };
+    reopen(job, rows, DocumentErrorClass::Resource, context);
+    let reason = Reason {
+        cause,
+        by: AppliedBy::Policy,
+        text: format!("{rows} row(s) failed for lack of memory"),
+    };
+    let taken = RemedyTaken::Lane {
+        rows,
+        from_bytes,
+        to_bytes,
+    };
+    wait(job, tier, reason, taken, context);
+    true
+}
+
+/// `rows` failed rows of a class lose their outcome.
+fn reopen(job: &mut Job, rows: u64, class: DocumentErrorClass, context: &mut Context) {
+    job.counts.failed -= rows;
+    let which = FailedRows {
+        classes: vec![class],
+        ..FailedRows::default()
+    };
+    context.reopen_rows(&job.id, WhichRows::Failed(which));
+}
+
+/// Lowers what later attempts get, where the policy wants that and less is known to be enough.
+fn shrink(
+    job: &mut Job,
+    policy: &HealingPolicy,
+    tier: u32,
+    advice: &Advice,
+    context: &mut Context,
+) {
+    let may = policy.memory_shrinks && policy.mode == HealingMode::Auto;
+    let from_bytes = job.resources.memory_bytes;
+    let enough = advice.memory_enough_bytes.filter(|to| *to < from_bytes);
+    let Some(to_bytes) = enough.filter(|_| may) else {
+        return;
+    };
+    job.resources.memory_bytes = to_bytes;
+    let message = format!(
+        "later attempts get {} MiB for each worker, not {}: the need stays far below",
+        mib(to_bytes),
+        mib(from_bytes)
+    );
+    context.note_job(TimelineKind::Remedy, tier, &job.id, message);
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }
 
 /// Spends the budget, records the remedy, and lets the next attempt wait for its back-off.
@@ -293,7 +364,6 @@ fn record(
 }
 
 fn describe(taken: RemedyTaken) -> String {
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     match taken {
         RemedyTaken::Retry => "another attempt".to_owned(),
         RemedyTaken::RaiseMemory {
@@ -304,19 +374,28 @@ fn describe(taken: RemedyTaken) -> String {
             mib(to_bytes),
             mib(from_bytes)
         ),
+        RemedyTaken::Lane {
+            rows,
+            from_bytes,
+            to_bytes,
+        } => format!(
+            "{rows} failed row(s) alone with {} MiB for each worker, not {}",
+            mib(to_bytes),
+            mib(from_bytes)
+        ),
         RemedyTaken::RetryFailedRows { rows } => format!("{rows} failed row(s) given back"),
         RemedyTaken::Restart => "the attempt ended and another".to_owned(),
     }
 }
 
-/// Tells what became of the last remedy, now that the attempt after it has ended by `cause`, and so many failed rows may still pass.
-fn settle_remedy(job: &mut Job, cause: Option<Cause>, transient_rows: u64, context: &mut Context) {
+/// Tells what became of the last remedy, now that the attempt after it has ended by `cause`, with what is advised about its failed rows.
+fn settle_remedy(job: &mut Job, cause: Option<Cause>, advice: &Advice, context: &mut Context) {
     let Some(remedy) = &job.remedy else { return };
     let has_done = job
         .last_attempt()
         .is_some_and(|attempt| attempt.rows_done > 0);
     let outcome = match cause {
-        None if is_in_vain(remedy.taken, transient_rows) => RemedyOutcome::Failed,
+        None if is_in_vain(remedy.taken, advice) => RemedyOutcome::Failed,
         _ if job.unfinished_rows() == 0 => RemedyOutcome::Worked,
         Some(cause) if cause == remedy.cause => RemedyOutcome::Failed,
         _ if has_done => RemedyOutcome::Worked,
@@ -326,8 +405,12 @@ fn settle_remedy(job: &mut Job, cause: Option<Cause>, transient_rows: u64, conte
 }
 
 /// Whether none of the rows that were given back did better.
-fn is_in_vain(taken: RemedyTaken, transient_rows: u64) -> bool {
-    matches!(taken, RemedyTaken::RetryFailedRows { rows } if transient_rows >= rows)
+fn is_in_vain(taken: RemedyTaken, advice: &Advice) -> bool {
+    match taken {
+        RemedyTaken::RetryFailedRows { rows } => advice.transient_rows >= rows,
+        RemedyTaken::Lane { rows, .. } => advice.resource_rows >= rows,
+        _ => false,
+    }
 }
 
 /// The last remedy has come to this.

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 const TAIL_PROBABILITY: f64 = 1e-6;
 /// Rows from which on a history counts as one.
 const WARM_ROWS: u64 = 20;
+/// Below this, in milliseconds, nothing is told apart: a busy disk, a full run queue, a program that starts take as much, whatever the rows do,
+/// and a tail that begins there would be extrapolated to hours.
+const TAIL_FROM_MS: u64 = 1_000;
 /// Of the values a tenth is tail, within these bounds: fewer say too little, more are not tail.
 const TAIL_MIN: usize = 5;
 /// The estimate of few values is widened by so many of its standard errors.
@@ -34,7 +37,7 @@ const LIMIT_MS_MAX: f64 = 365.0 * 86_400_000.0;
 pub struct StuckLimits {
     /// Without CPU time and IO.
     pub idle_floor_ms: u64,
-    /// With CPU time and without IO.
+    /// In CPU time without IO.
     pub spinning_floor_ms: u64,
 }
 
@@ -64,6 +67,8 @@ pub struct Limit {
     pub ms: u64,
     /// What it rests on.
     pub basis: Basis,
+    /// The longest that it took before, in milliseconds.
+    pub longest_ms: u64,
 }
 
 /// What is asked of the limits: a worker's work.
@@ -89,23 +94,38 @@ impl StuckLimits {
 
     /// For a worker that uses neither CPU nor IO.
     pub(super) fn idle(&self, work: Work<'_>) -> Limit {
-        limit(self.idle_floor_ms, COLD_IDLE_FLOORS, work)
+        let cold_ms = self.idle_floor_ms.saturating_mul(COLD_IDLE_FLOORS);
+        limit(self.idle_floor_ms, cold_ms, work, |history| {
+            &history.slowest_ms
+        })
     }
 
-    /// For a worker that computes.
+    /// For a worker that computes, in CPU time.
     pub(super) fn spinning(&self, work: Work<'_>) -> Limit {
-        limit(self.spinning_floor_ms, COLD_SPINNING_FLOORS, work)
+        let cold_ms = self.spinning_floor_ms.saturating_mul(COLD_SPINNING_FLOORS);
+        limit(self.spinning_floor_ms, cold_ms, work, |history| {
+            &history.most_cpu_ms
+        })
     }
 }
 
-fn limit(floor_ms: u64, cold_floors: u64, work: Work<'_>) -> Limit {
-    let cold_ms = floor_ms.saturating_mul(cold_floors);
+fn limit<'a>(
+    floor_ms: u64,
+    cold_ms: u64,
+    work: Work<'a>,
+    longest_of: impl Fn(&'a StepHistory) -> &'a [u64],
+) -> Limit {
     let Some(history) = work.history.filter(|history| history.rows >= WARM_ROWS) else {
-        let basis = Basis::Cold;
-        return Limit { ms: cold_ms, basis };
+        return Limit {
+            ms: cold_ms,
+            basis: Basis::Cold,
+            longest_ms: 0,
+        };
     };
-    let slowest_ms = history.slowest_ms.first().copied().unwrap_or(0);
-    let known_ms = tail_quantile_ms(history).max(slowest_ms.saturating_mul(SLOWEST_FACTOR));
+    let longest = longest_of(history);
+    let longest_ms = longest.first().copied().unwrap_or(0);
+    let quantile_ms = tail_quantile_ms(longest, history.rows);
+    let known_ms = quantile_ms.max(longest_ms.saturating_mul(SLOWEST_FACTOR));
     // The guess fades as rows are finished.
     let known_ms = known_ms.max(cold_ms.saturating_mul(WARM_ROWS) / history.rows);
     let basis = if known_ms > floor_ms {
@@ -116,7 +136,11 @@ fn limit(floor_ms: u64, cold_floors: u64, work: Work<'_>) -> Limit {
     let again = AGAIN_FACTOR.saturating_pow(work.stopped_before);
     let factor = size_factor(history, work.size_bytes).saturating_mul(again);
     let ms = known_ms.max(floor_ms).saturating_mul(factor);
-    Limit { ms, basis }
+    Limit {
+        ms,
+        basis,
+        longest_ms,
+    }
 }
 
 fn size_factor(history: &StepHistory, size_bytes: u64) -> u64 {
@@ -124,22 +148,23 @@ fn size_factor(history: &StepHistory, size_bytes: u64) -> u64 {
     (size_bytes / median).clamp(1, SIZE_FACTOR_MAX)
 }
 
-/// The time that a row exceeds with [`TAIL_PROBABILITY`], in milliseconds.
-fn tail_quantile_ms(history: &StepHistory) -> u64 {
-    let slowest = &history.slowest_ms;
-    let wanted = usize::try_from(history.rows / 10).unwrap_or(usize::MAX);
-    let k = wanted.max(TAIL_MIN).min(slowest.len().saturating_sub(1));
-    let (Some(threshold), true) = (slowest.get(k), k >= TAIL_MIN) else {
-        return slowest.first().copied().unwrap_or(0);
+/// The time that a row exceeds with [`TAIL_PROBABILITY`], in milliseconds, by the longest times of so many rows, longest first.
+fn tail_quantile_ms(longest: &[u64], rows: u64) -> u64 {
+    let told_apart = longest.partition_point(|ms| *ms > TAIL_FROM_MS);
+    let wanted = usize::try_from(rows / 10).unwrap_or(usize::MAX);
+    let most = longest.len().saturating_sub(1).min(told_apart);
+    let k = wanted.max(TAIL_MIN).min(most);
+    let (Some(threshold), true) = (longest.get(k), k >= TAIL_MIN) else {
+        return longest.first().copied().unwrap_or(0);
     };
-    let log = |ms: u64| (ms.max(1) as f64).ln();
-    let excess: f64 = slowest
+    let log = |ms: u64| (ms.max(TAIL_FROM_MS) as f64).ln();
+    let excess: f64 = longest
         .iter()
         .take(k)
         .map(|ms| log(*ms) - log(*threshold))
         .sum();
     let index = excess / k as f64 * (1.0 + STANDARD_ERRORS / (k as f64).sqrt());
-    let beyond = (k as f64 / (history.rows as f64 * TAIL_PROBABILITY)).max(1.0);
+    let beyond = (k as f64 / (rows as f64 * TAIL_PROBABILITY)).max(1.0);
     let quantile = (log(*threshold) + index * beyond.ln()).exp();
     quantile.min(LIMIT_MS_MAX) as u64
 }
@@ -151,7 +176,7 @@ mod tests {
     fn history(rows: u64, step_ms: impl Fn(u64) -> u64) -> StepHistory {
         let mut history = StepHistory::default();
         for row in 0..rows {
-            history.step(step_ms(row));
+            history.step(step_ms(row), step_ms(row));
             history.row_finished(1_000);
         }
         history
@@ -186,10 +211,24 @@ mod tests {
     fn a_pareto_tail_gives_its_own_quantile_and_some() {
         // The quantiles of a Pareto distribution with index 2 and least value 100 ms.
         let pareto = |row: u64| (100.0 / ((row as f64 + 0.5) / 1_000.0).sqrt()) as u64;
-        let quantile = tail_quantile_ms(&history(1_000, pareto));
+        let limits = StuckLimits::of_floor(1_000);
+        let known = history(1_000, pareto);
         let exact = 100.0 * 1_000.0;
-        assert!(quantile as f64 > exact, "{quantile}");
-        assert!((quantile as f64) < 12.0 * exact, "{quantile}");
+        for limit in [
+            limits.idle(work(&known, 1_000)),
+            limits.spinning(work(&known, 1_000)),
+        ] {
+            assert!(limit.ms as f64 > exact, "{limit:?}");
+            assert!((limit.ms as f64) < 12.0 * exact, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn hiccups_among_quick_rows_are_no_tail() {
+        let limits = StuckLimits::default();
+        let known = history(1_000, |row| if row % 70 == 0 { 600 } else { 5 });
+        assert_eq!(limits.idle(work(&known, 1_000)).ms, 10_000);
+        assert_eq!(limits.spinning(work(&known, 1_000)).ms, 60_000);
     }
 
     #[test]

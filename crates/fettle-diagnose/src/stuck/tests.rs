@@ -47,7 +47,7 @@ fn computing(age_ms: i64) -> Pulse {
 fn warm() -> StepHistory {
     let mut history = StepHistory::default();
     for _ in 0..1_000 {
-        history.step(50);
+        history.step(50, 50);
         history.row_finished(1_000);
     }
     history
@@ -111,16 +111,17 @@ fn without_a_history_it_is_given_two_minutes_and_believed_after_ten() {
 }
 
 #[test]
-fn a_stopped_process_is_hung_after_the_floor_whatever_is_known_and_whatever_it_waits_for() {
+fn a_stopped_process_is_hung_after_three_seconds_whatever_is_known_and_whatever_it_waits_for() {
     let waiting = Pulse {
         waits_for: Some(WaitsFor::Store),
-        ..still(10_500)
+        ..still(3_500)
     };
-    for pulse in [still(10_500), waiting] {
+    assert!(look("T", still(2_900), warm()).is_none());
+    for pulse in [still(3_500), waiting] {
         let found = look("T", pulse, StepHistory::default()).unwrap();
         assert_eq!(
-            (found.kind, found.is_called_stuck()),
-            (StuckKind::Hung, true)
+            (found.kind, found.is_called_stuck(), found.is_stopped),
+            (StuckKind::Hung, true, true)
         );
         assert!(found.summary.contains("stopped"), "{}", found.summary);
     }
@@ -236,8 +237,8 @@ fn of_a_driver_that_fell_silent_nothing_old_is_concluded() {
         silent_ms,
     };
     let found = |silent_ms| examine(&word(silent_ms), &StuckLimits::default());
-    assert_eq!(found(29_000), []);
-    let silent = found(31_000).pop().unwrap();
+    assert_eq!(found(19_000), []);
+    let silent = found(21_000).pop().unwrap();
     assert_eq!((silent.kind, silent.worker), (StuckKind::Hung, None));
     assert!(!silent.is_killable() && silent.kill_order().is_none());
 }

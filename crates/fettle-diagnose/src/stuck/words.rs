@@ -81,7 +81,6 @@ pub(super) fn evidence(
 }
 
 fn rests_on(limit: Limit, steps: &StepHistory) -> String {
-    let slowest = steps.slowest_ms.first().copied().unwrap_or(0);
     let allowed = seconds(limit.ms);
     match limit.basis {
         Basis::Floor => format!("limit {allowed}: the least that is set"),
@@ -89,7 +88,7 @@ fn rests_on(limit: Limit, steps: &StepHistory) -> String {
         Basis::History => format!(
             "limit {allowed}: by {} finished rows, whose slowest step took {}",
             steps.rows,
-            seconds(slowest)
+            seconds(limit.longest_ms)
         ),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample};
 use fettle_model::evidence::InFlightRow;
 pub(super) use fettle_model::evidence::KilledByDriver as Killed;
-use fettle_model::history::SlowRow;
+use fettle_model::history::{SlowRow, StageSketches};
 use fettle_model::{
     AttemptId, AttemptProfile, KillOrder, Pulse, RowAtWork, RowNumber, Stage, StageTimings,
     StepHistory, StuckEvidence, UnixMillis, WaitsFor,
@@ -17,8 +17,14 @@ use fettle_wire::internal::WorkerBeat;
 use super::curve::Curve;
 use super::usage::Usage;
 use super::worker_process::{Order, WorkerProcess};
+use crate::clock;
 use crate::frame::BegunRow;
 use crate::schedule::Schedule;
+
+/// A step that takes longer than this, in milliseconds, is looked at more closely: whether its worker gets a CPU at all.
+const LONG_STEP_MS: u64 = 300;
+/// How often a process that is stopped is set going again before it is ended: whatever stops it that often will not let it work.
+const WAKES_MAX: u32 = 3;
 
 /// A row that a worker has taken up.
 #[derive(Debug, Clone)]
@@ -70,6 +76,8 @@ pub(super) struct Crewman {
     pub(super) threads_at_kill: Option<String>,
     /// Why it is being ended for being stuck, and where it stood.
     pub(super) stuck: Option<StuckEvidence>,
+    /// How often it was stopped by a signal and set going again.
+    wakes: u32,
 }
 
 impl Crewman {
@@ -93,6 +101,7 @@ impl Crewman {
             killed: None,
             threads_at_kill: None,
             stuck: None,
+            wakes: 0,
         }
     }
 
@@ -105,7 +114,10 @@ impl Crewman {
     /// It took a step. What was spent waiting for `serve` says nothing about how long rows take.
     fn step(&mut self, now: UnixMillis, history: &mut StepHistory) {
         if self.waits_for() != Some(WaitsFor::Store) {
-            history.step(now.since(self.last_step_at));
+            let cpu_ms = self.usage.cpu_ms_since_step().unwrap_or(0);
+            let in_line_ms = self.usage.cpu_wait_ms_since_step().unwrap_or(0);
+            let waited_ms = now.since(self.last_step_at);
+            history.step(waited_ms.saturating_sub(cpu_ms + in_line_ms), cpu_ms);
         }
         self.last_step_at = now;
         self.usage.stepped();
@@ -178,9 +190,18 @@ impl Crewman {
         });
     }
 
+    /// It has said how it spent its time, and on which rows where that is new.
+    pub(super) fn worked(&mut self, stages: StageTimings, work: Option<StageSketches>) {
+        self.stages = stages;
+        self.profile.stages = work.unwrap_or_else(|| std::mem::take(&mut self.profile.stages));
+    }
+
     /// Samples its use, and reads its memory for the curve if the curve wants a point.
     pub(super) fn look(&mut self, now: UnixMillis) -> Option<MemoryReading> {
         self.usage.look(&self.group, now);
+        if now.since(self.last_step_at) >= LONG_STEP_MS {
+            self.usage.look_at_waits(&self.group);
+        }
         if !self.curve.wants(now) {
             return None;
         }
@@ -281,8 +302,33 @@ impl Crewman {
             return;
         }
         stuck.stand = stand;
+        if self.wake(clock::now()) {
+            self.stuck = None;
+            return;
+        }
         self.killed.get_or_insert(Killed::Stuck);
         self.process.order(Order::Kill);
+    }
+
+    /// Sets it going again if somebody has stopped it: its rows are not to blame, and with its process nothing of them is lost. Says whether
+    /// it did; the times of its rows begin anew then.
+    pub(super) fn wake(&mut self, now: UnixMillis) -> bool {
+        if self.wakes >= WAKES_MAX || !is_stopped(&self.group) {
+            return false;
+        }
+        self.wakes += 1;
+        tracing::warn!(
+            pid = self.process.pid,
+            wakes = self.wakes,
+            "a stopped worker is set going again"
+        );
+        self.process.order(Order::Continue);
+        self.last_step_at = now;
+        self.usage.stepped();
+        for taken in self.rows.values_mut() {
+            taken.stage_since = now;
+        }
+        true
     }
 
     /// The rows it is busy with.
@@ -305,10 +351,12 @@ impl Crewman {
         WorkerBeat {
             worker: number,
             pid,
-            state: seen
-                .as_ref()
-                .map_or("Z", |seen| letter(seen.state))
-                .to_owned(),
+            state: match &seen {
+                None => "Z",
+                Some(_) if is_stopped(&self.group) => letter(ProcessState::Stopped),
+                Some(seen) => letter(seen.state),
+            }
+            .to_owned(),
             memory_bytes: Some(reading.current_bytes),
             memory_peak_bytes: reading.peak_bytes,
             memory_limit_bytes: reading.limit_bytes,
@@ -321,6 +369,12 @@ impl Crewman {
             pulse: Some(pulse),
         }
     }
+}
+
+/// Whether one of its processes was stopped by a signal: then the others wait for it in vain.
+fn is_stopped(group: &WorkerGroup) -> bool {
+    let mut seen = group.pids().into_iter().filter_map(sample);
+    seen.any(|seen| seen.state == ProcessState::Stopped)
 }
 
 fn io_bytes(seen: &ProcessSample) -> Option<u64> {

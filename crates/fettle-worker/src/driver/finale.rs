@@ -11,8 +11,8 @@ use fettle_confine::{
 };
 use fettle_model::evidence::{NodeEvidence, UsageEvidence, WORKER_DEATHS_KEPT_MAX};
 use fettle_model::{
-    AttemptEvidence, AttemptExit, AttemptProfile, MemoryEvidence, StageTimings, UnixMillis,
-    WorkerDeath,
+    AttemptEvidence, AttemptExit, AttemptProfile, MemoryEvidence, StageTimings, StepHistory,
+    UnixMillis, WorkerDeath,
 };
 use fettle_wire::internal::ExitReport;
 
@@ -106,6 +106,14 @@ impl Ending {
         if is_higher {
             self.memory = Some(memory);
         }
+    }
+
+    /// Keeps how long steps took; the sizes of rows are in the profile already.
+    pub(super) fn keep_steps(&mut self, steps: StepHistory) {
+        self.profile.steps = StepHistory {
+            sizes: Vec::new(),
+            ..steps
+        };
     }
 
     /// Adds what a worker that has ended did and used.

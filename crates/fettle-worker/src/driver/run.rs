@@ -156,6 +156,7 @@ impl Driver {
             }
         }
         self.ending.stages = self.stages();
+        self.ending.keep_steps(std::mem::take(&mut self.steps));
         self.clean_up();
         self.ending
     }
@@ -234,8 +235,7 @@ impl Driver {
                 }
             }
             FromWorker::Timings { stages, work } => {
-                worker.stages = stages;
-                worker.profile.stages = *work;
+                worker.worked(stages, work.map(|work| *work));
             }
             FromWorker::Superseded { message } => self.stop(AttemptExit::Cancelled, &message),
             FromWorker::Fatal { cause, message } => {
@@ -396,7 +396,8 @@ impl Driver {
                 (false, true) => Killed::RowTimeout,
                 (false, false) => continue,
             };
-            if worker.killed.is_none() {
+            let is_woken = killed == Killed::RowTimeout && worker.wake(now);
+            if worker.killed.is_none() && !is_woken {
                 worker.killed = Some(killed);
                 worker.threads_at_kill = Some(stand::describe_threads(worker.process.pid));
                 worker.process.order(Order::Kill);

@@ -57,13 +57,15 @@ pub(super) enum WorkerEvent {
     },
 }
 
-/// What ends a worker's process.
+/// What is done to a worker's process.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Order {
     /// SIGTERM to its process group.
     Terminate,
     /// SIGKILL to its process group.
     Kill,
+    /// SIGCONT to its process group.
+    Continue,
 }
 
 /// How workers are started.
@@ -153,7 +155,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Tells the process to end. More orders than fit are the same as one.
+    /// Signals the process. More orders than fit are the same as one.
     pub(super) fn order(&self, order: Order) {
         let _ = self.orders.try_send(order);
     }
@@ -250,6 +252,7 @@ fn signal(child: &Child, order: Order) {
     let signal = match order {
         Order::Terminate => Signal::TERM,
         Order::Kill => Signal::KILL,
+        Order::Continue => Signal::CONT,
     };
     let pid = child
         .id()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fettle_client::AttemptClient;
 use fettle_confine::AttemptDir;
@@ -51,6 +52,8 @@ pub(super) struct Context {
     pub(super) loaded_bytes: Budget,
     pub(super) extracted_bytes: Budget,
     plans: BTreeMap<CollectionId, InputPlan>,
+    /// Rows, of all stages, that the driver has been told of.
+    rows_told: AtomicU64,
 }
 
 impl Context {
@@ -74,6 +77,7 @@ impl Context {
             loaded_bytes: Budget::of_limit(memory_bytes),
             extracted_bytes: Budget::of_limit(memory_bytes),
             plans: BTreeMap::new(),
+            rows_told: AtomicU64::new(0),
             spec,
         })
     }
@@ -99,9 +103,15 @@ impl Context {
 
     /// Tells the driver how the time was spent.
     pub(super) fn send_timings(&self) {
+        let work = self.meters.work();
+        let rows: u64 = Stage::ALL
+            .iter()
+            .map(|stage| work.get(*stage).count())
+            .sum();
+        let is_new = self.rows_told.swap(rows, Ordering::Relaxed) != rows;
         self.output.send(&FromWorker::Timings {
             stages: self.meters.read(),
-            work: Box::new(self.meters.work()),
+            work: is_new.then(|| Box::new(work)),
         });
     }
 }

@@ -254,9 +254,14 @@ async fn each_row_is_announced_before_each_step_and_finished_after_serve_has_it(
         ];
         assert!(steps.is_sorted(), "row {row}: {steps:?}");
     }
-    let Some(FromWorker::Timings { stages, work }) = frames.last() else {
+    let Some(FromWorker::Timings { stages, .. }) = frames.last() else {
         panic!("{frames:?}")
     };
+    let told = frames.iter().rev().find_map(|frame| match frame {
+        FromWorker::Timings { work, .. } => work.as_ref(),
+        _ => None,
+    });
+    let work = told.unwrap();
     assert_eq!(
         (
             stages.loading.rows,

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::server::Server;
 
+#[path = "faults/auto.rs"]
+mod auto;
 #[path = "faults/fault.rs"]
 mod fault;
 #[path = "faults/gauntlet.rs"]

@@ -51,7 +51,7 @@ while read -r line; do
 done
 "#;
 
-fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+pub fn archive(files: &[(&str, &str)]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in files {
         zip.start_file(*name, zip::write::SimpleFileOptions::default())
@@ -61,7 +61,7 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-fn register(server: &Server, archive: Vec<u8>) -> (u16, Value) {
+pub fn register(server: &Server, archive: Vec<u8>) -> (u16, Value) {
     let request = server.http.post(server.url("/v1/plugins")).bearer_auth(KEY);
     let answer = request
         .header("content-type", "application/zip")

@@ -106,6 +106,12 @@ impl Server {
         self.wait_until_it_answers();
     }
 
+    /// The next start is with another value of this argument.
+    pub fn replace_argument(&mut self, name: &str, value: &str) {
+        let at = self.args.iter().position(|arg| arg == name).unwrap();
+        value.clone_into(&mut self.args[at + 1]);
+    }
+
     fn wait_until_it_answers(&self) {
         let url = self.url("/v1/health/liveness");
         wait("the server answers", || {
@@ -252,9 +258,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Drivers outlive their server on purpose; a test must not leave them.
-        for driver in drivers(&self.data_dir) {
-            signal("KILL", driver);
+        // Drivers, and plugins that never look up, outlive their server on purpose; a test must not leave them.
+        for left in processes(&[&self.data_dir.display().to_string()]) {
+            signal("KILL", left);
         }
     }
 }
@@ -310,16 +316,21 @@ pub fn text(value: &Value) -> String {
 
 /// Waits for a condition, with a limit.
 #[track_caller]
-pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn wait<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_for(patience().as_secs(), what, condition)
+}
+
+/// The same with a limit of its own, in seconds.
+#[track_caller]
+pub fn wait_for<T>(limit_s: u64, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(found) = condition() {
             return found;
         }
         assert!(
-            begin.elapsed() < patience(),
-            "waited {:?} until {what}",
-            patience()
+            begin.elapsed() < Duration::from_secs(limit_s),
+            "waited {limit_s} s until {what}"
         );
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::plugins::{archive, register};
 use crate::server::{Server, drivers, signal, text_files, wait, workers};
 
 fn timeline(server: &Server, bucket: &str, batch: &str) -> String {
@@ -97,7 +98,7 @@ fn only_detection_ends_nobody_and_says_so() {
     let done = heal(false);
     assert_eq!(
         (&done["kind"], &done["action"], &done["outcome"]),
-        (&json!("hung"), &json!("end_worker"), &json!("ordered")),
+        (&json!("hung"), &json!("wake_worker"), &json!("ordered")),
         "{done:#}"
     );
     assert_eq!(done["pid"], victim);
@@ -138,4 +139,67 @@ fn a_driver_that_stands_still_is_begun_anew_where_the_policy_is_auto() {
     assert_eq!(drivers(server.data_dir()), Vec::<u32>::new());
     let count = server.get(&format!("/v1/collections/{collection}/documents/count"));
     assert!(count.to_string().contains("2000"), "{count}");
+}
+
+const DEEP: &str = r#"
+name = "deep"
+version = "v1"
+kind = "python"
+entry = "deep:run"
+batch_rows = 1
+
+[[inputs]]
+key = "text"
+"#;
+
+const DEEPER: &str = r#"
+import time
+
+def run(rows):
+    return [look(open(row["text"]["path"]).read()) for row in rows]
+
+def look(text):
+    if "number 90." in text:
+        wait_for_ever()
+    return {"length": len(text)}
+
+def wait_for_ever():
+    time.sleep(3600)
+"#;
+
+#[test]
+fn a_row_that_hangs_is_shown_where_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = text_files(&dir.path().join("files"), 120);
+    let server = Server::start(
+        &dir.path().join("data"),
+        dir.path(),
+        &["--stuck-after", "1"],
+    );
+    let plugin = archive(&[("fettle-plugin.toml", DEEP), ("deep.py", DEEPER)]);
+    let (status, answer) = register(&server, plugin);
+    assert!((200..300).contains(&status), "{status} {answer}");
+    let bucket = server.bucket("deep");
+    server.collection("depths", &bucket, "deep", json!({}));
+    let objects = server.objects(&bucket, &files);
+    let batch = server.submit(&bucket, &objects, json!({}));
+    let ended = server.wait_for_end(&batch);
+    assert_eq!(ended["status"], "COMPLETED_WITH_ERRORS", "{ended:#}");
+    let path = format!("/v1/buckets/{bucket}/batches/{batch}/failed-documents");
+    let list = server.get(&path);
+    assert_eq!(list["total"], 1, "{list:#}");
+    let told = list.to_string();
+    // The kernel's wait channel of the plugin's own process.
+    for word in ["stood still", "(python", "nanosleep"] {
+        assert!(told.contains(word), "no `{word}` in {list:#}");
+    }
+    let has = |tool: &str| {
+        let asked = std::process::Command::new(tool).arg("--version").output();
+        asked.is_ok_and(|answer| answer.status.success())
+    };
+    if has("py-spy") {
+        assert!(told.contains("wait_for_ever"), "{list:#}");
+    } else {
+        eprintln!("SKIPPED: no py-spy here, so no Python stack");
+    }
 }

@@ -28,7 +28,9 @@ def note(order, what):
         trace.write(f"{what} {order['row']} {time.time_ns() // 1_000_000}\n")
 
 
-def work(_):
+def work(seconds):
+    if isinstance(seconds, float):
+        time.sleep(seconds)
     return {"done": True, "vectors": {"fault_v1": [1.0, 0.0]}}
 
 
@@ -66,6 +68,11 @@ def fill_temporary_files(_):
         os.unlink(path)
 
 
+def loop(_):
+    while True:
+        pass
+
+
 def hurt_worker(name):
     # The first SIGSEGV from outside is taken for a stack overflow by Rust's handler, which stands down.
     for _ in range(2):
@@ -83,6 +90,7 @@ DEEDS = {
     "allocate": allocate,
     "touch": touch,
     "sleep": lambda seconds: (time.sleep(seconds), work(None))[1],
+    "loop": loop,
     "wrong vector": lambda _: {"vectors": {"fault_v1": [1.0, 2.0, 3.0]}},
     "fill disk": fill_disk,
     "fill temporary files": fill_temporary_files,

@@ -23,6 +23,8 @@ pub struct Fault {
     pub parameters: &'static str,
     /// What its rows are.
     pub rows: Rows,
+    /// How many.
+    pub rows_total: usize,
     /// Memory limit of a worker, in MiB.
     pub memory_mib: u64,
     /// What is done from outside, again and again until it says that it is done.
@@ -97,7 +99,7 @@ impl<'a> Run<'a> {
         let parameters = serde_json::from_str(fault.parameters).unwrap();
         server.collection(&name, &bucket, fault.extractor, parameters);
         let addresses = match fault.rows {
-            Rows::Deeds(deed) => orders(&dir, deed),
+            Rows::Deeds(deed) => orders(&dir, deed, fault.rows_total),
             Rows::Addresses(addresses) => addresses(&dir, http),
         };
         let objects = server.objects_at(&bucket, &addresses);
@@ -120,6 +122,11 @@ impl<'a> Run<'a> {
 
     /// Waits for the end, while shooting.
     pub fn finish(&self) -> Seen {
+        self.finish_when(patience(), |diagnosis| self.is_found(diagnosis))
+    }
+
+    /// The same with a limit of its own, and with a word of its own for what is found.
+    pub fn finish_when(&self, limit: Duration, is_found: impl Fn(&Value) -> bool) -> Seen {
         std::thread::scope(|scope| {
             if let Some(shoot) = self.fault.shoot {
                 scope.spawn(move || {
@@ -128,19 +135,19 @@ impl<'a> Run<'a> {
                     }
                 });
             }
-            let seen = self.watch();
+            let seen = self.watch(limit, is_found);
             self.is_over.store(true, Ordering::Relaxed);
             seen
         })
     }
 
-    fn watch(&self) -> Seen {
+    fn watch(&self, limit: Duration, is_found: impl Fn(&Value) -> bool) -> Seen {
         let begin = Instant::now();
         let mut found = None;
         loop {
             let diagnosis = self.diagnosis();
             let at = now_ms();
-            if found.is_none() && self.is_found(&diagnosis) {
+            if found.is_none() && is_found(&diagnosis) {
                 found = Some(at);
             }
             let status = diagnosis["status"].as_str().unwrap_or_default();
@@ -153,7 +160,7 @@ impl<'a> Run<'a> {
                 };
             }
             assert!(
-                begin.elapsed() < patience(),
+                begin.elapsed() < limit,
                 "{} does not end: {diagnosis:#}",
                 self.fault.name
             );
@@ -277,7 +284,7 @@ fn shown(diagnosis: &Value) -> String {
 }
 
 /// A file for each row, with its order.
-fn orders(dir: &Path, deed: fn(usize) -> Option<Value>) -> Vec<String> {
+fn orders(dir: &Path, deed: fn(usize) -> Option<Value>, count: usize) -> Vec<String> {
     let row = |n: usize| {
         let mut order = deed(n).unwrap_or_else(|| json!({"deed": "work"}));
         order["row"] = json!(n);
@@ -287,5 +294,5 @@ fn orders(dir: &Path, deed: fn(usize) -> Option<Value>) -> Vec<String> {
         std::fs::write(&path, order.to_string()).unwrap();
         format!("file://{}", path.display())
     };
-    (0..ROWS).map(row).collect()
+    (0..count).map(row).collect()
 }

@@ -37,6 +37,65 @@ pub fn kill_one_worker(run: &Run<'_>) -> bool {
     true
 }
 
+/// What a signal hits once, as soon as the marked row is taken up.
+#[derive(Clone, Copy)]
+enum Target {
+    Workers,
+    Driver,
+}
+
+fn once(run: &Run<'_>, target: Target, name: &str) -> bool {
+    let targets = match target {
+        Target::Workers => run.workers(),
+        Target::Driver => run.drivers(),
+    };
+    if run.deeds() == 0 || targets.is_empty() {
+        return false;
+    }
+    run.shot();
+    targets.iter().for_each(|pid| signal(name, *pid));
+    true
+}
+
+/// All workers, once.
+pub fn kill_workers_once(run: &Run<'_>) -> bool {
+    once(run, Target::Workers, "KILL")
+}
+
+/// The same with a request.
+pub fn terminate_workers_once(run: &Run<'_>) -> bool {
+    once(run, Target::Workers, "TERM")
+}
+
+/// Stops all workers where they are, once.
+pub fn stop_workers_once(run: &Run<'_>) -> bool {
+    once(run, Target::Workers, "STOP")
+}
+
+/// The driver, once.
+pub fn kill_driver_once(run: &Run<'_>) -> bool {
+    once(run, Target::Driver, "KILL")
+}
+
+/// The same with a request, as a preemption is.
+pub fn terminate_driver_once(run: &Run<'_>) -> bool {
+    once(run, Target::Driver, "TERM")
+}
+
+/// Stops the driver where it is, once.
+pub fn stop_driver_once(run: &Run<'_>) -> bool {
+    once(run, Target::Driver, "STOP")
+}
+
+/// Lets the driver's own group run out of memory, once.
+pub fn starve_driver_once(run: &Run<'_>) -> bool {
+    let Some(driver) = run.drivers().first().copied().filter(|_| run.deeds() > 0) else {
+        return false;
+    };
+    starve(run, driver);
+    true
+}
+
 /// Every driver, as soon as its workers have a row.
 pub fn kill_drivers(run: &Run<'_>) -> bool {
     shoot_drivers(run, "KILL")

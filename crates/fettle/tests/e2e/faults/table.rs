@@ -16,6 +16,7 @@ const fn of_rows(name: &'static str, deed: fn(usize) -> Option<Value>, expect: E
         extractor: "fault",
         parameters: "{}",
         rows: Rows::Deeds(deed),
+        rows_total: ROWS,
         memory_mib: MEMORY_MIB,
         shoot: None,
         expect,
