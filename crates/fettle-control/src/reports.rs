@@ -38,8 +38,21 @@ impl Control {
         spec::build(&self.shared, &batch, attempt).await
     }
 
-    /// Writes documents, then outcomes; rows that have an outcome keep it.
+    /// Writes documents, then outcomes; rows that have an outcome keep it. A report that has come is dealt with to its end, though its worker
+    /// dies and nobody waits for the answer: documents without outcomes would be counted nowhere.
     pub async fn record_rows(
+        &self,
+        attempt: &AttemptId,
+        report: RowsReport,
+    ) -> Result<RowsAck, ReportError> {
+        let (control, attempt) = (self.clone(), attempt.clone());
+        let whole = async move { control.record_whole(&attempt, report).await };
+        let recorded = self.shared.tasks.spawn(whole).await;
+        // A task that nobody aborts ends early by a panic alone, which goes on here.
+        recorded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn record_whole(
         &self,
         attempt: &AttemptId,
         report: RowsReport,

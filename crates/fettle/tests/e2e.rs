@@ -16,6 +16,8 @@ mod server;
 mod adopt;
 #[path = "e2e/batch.rs"]
 mod batch;
+#[path = "e2e/cancel.rs"]
+mod cancel;
 #[path = "e2e/classify.rs"]
 mod classify;
 #[path = "e2e/faults.rs"]
