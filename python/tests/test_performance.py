@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import KEY, Api, Ended, Server
@@ -39,7 +39,7 @@ def test_rows_that_ran_are_in_the_overview(performance: AnalyticsPerformanceApi)
 
 
 def test_a_span_without_runs_is_empty(performance: AnalyticsPerformanceApi) -> None:
-    end = datetime.now(timezone.utc) - timedelta(days=3)
+    end = datetime.now(UTC) - timedelta(days=3)
     told = performance.get_engine_performance_analytics(start_date=end - timedelta(days=1), end_date=end)
     assert told.metrics == []
     assert told.summary.total_executions == 0
@@ -107,6 +107,9 @@ def test_another_namespace_sees_nothing(other: Api, completed: Ended) -> None:
     other.refused(404, "POST", f"/batches/{completed.batch}/estimate-cost")
 
 
-@pytest.mark.parametrize("query", ["hours=0", "hours=721", "group_by=week", "end_date=2020-01-01T00:00:00Z&start_date=2021-01-01T00:00:00Z", "colour=red"])
+@pytest.mark.parametrize(
+    "query",
+    ["hours=0", "hours=721", "group_by=week", "end_date=2020-01-01T00:00:00Z&start_date=2021-01-01T00:00:00Z", "colour=red"],
+)
 def test_a_query_that_makes_no_sense_is_refused(api: Api, query: str) -> None:
     api.refused(422, "GET", f"/analytics/performance/engine?{query}")

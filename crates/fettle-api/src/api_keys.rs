@@ -73,6 +73,7 @@ async fn create(
         permissions: Some(body.permissions.unwrap_or(standard)),
         scopes: body.scopes,
         expires_at: body.expires_at,
+        status: None,
     };
     let secret = secret(&state);
     let mut record = ApiKeyRecord {
@@ -147,6 +148,20 @@ async fn apply(
             namespaces.push(found.namespace_id);
         }
         user.namespaces = namespaces;
+    }
+    match wished.status {
+        Some(KeyStatus::Revoked) => {
+            user.revoked_at = user.revoked_at.or(Some(state.now()));
+        }
+        Some(KeyStatus::Active) if user.revoked_at.is_some() => {
+            let present = "it was revoked, which cannot be undone; make a new key".to_owned();
+            return Err(ApiError::conflict("activating the key", present));
+        }
+        Some(KeyStatus::Expired) => {
+            let message = "a key expires at its `expires_at`; set that";
+            return Err(ApiError::invalid(&["status"], message));
+        }
+        Some(KeyStatus::Active) | None => {}
     }
     user.expires_at = wished.expires_at.map(|at| at.0).or(user.expires_at);
     record.user = Some(user);

@@ -9,6 +9,7 @@ mod diagnose_tier;
 mod diagnostics;
 mod estimate;
 mod failed;
+mod failures;
 mod heal;
 mod insight;
 mod list;

@@ -6,25 +6,26 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::{get, post};
 use axum::Json;
 use axum::extract::State;
-use fettle_model::{BatchStatus, BucketId};
+use fettle_model::{BatchStatus, BucketId, NamespaceId};
 use fettle_ports::{
     BatchFilter, BucketRecord, CollectionRecord, CollectionSource, Page, ResourceKind, StoreExt,
 };
 use fettle_wire::bucket::{
-    BatchStatistics, BucketResponse, BucketSchema, CreateBucketRequest, PatchBucketRequest,
-    UniqueKey,
+    BatchStatistics, BucketListStats, BucketResponse, BucketSchema, CreateBucketRequest,
+    PatchBucketRequest, UniqueKey,
 };
-use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
+use fettle_wire::page::{DeleteResponse, ListRequest, ListWithStats, PageQuery};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::body::{Body, InPath, OptionalBody, Params};
+use crate::choice::{Choice, listed};
 use crate::error::ApiError;
 use crate::healing;
-use crate::lookup::{SCAN_PAGE, all, bucket, check_name, only};
+use crate::lookup::{SCAN_PAGE, all, bucket, check_name};
 use crate::namespaces::batch_count;
-use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
+use crate::page::{PAGE_LIMIT_DEFAULT, Wanted, average};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 use crate::uploads;
@@ -78,17 +79,14 @@ async fn read(
     Ok(Json(view(&state, record).await?))
 }
 
+type Listed = ListWithStats<BucketResponse, BucketListStats>;
+
 async fn list_get(
     State(state): State<ApiState>,
     tenant: Tenant,
     Params(query): Params<PageQuery>,
-) -> Result<Json<ListResponse<BucketResponse>>, ApiError> {
-    list(
-        &state,
-        &tenant,
-        Wanted::of(PageQuery::default(), query, PAGE_LIMIT_DEFAULT)?,
-    )
-    .await
+) -> Result<Json<Listed>, ApiError> {
+    list(&state, &tenant, query, ListRequest::default()).await
 }
 
 async fn list_post(
@@ -96,31 +94,38 @@ async fn list_post(
     tenant: Tenant,
     Params(query): Params<PageQuery>,
     OptionalBody(body): OptionalBody<ListRequest>,
-) -> Result<Json<ListResponse<BucketResponse>>, ApiError> {
-    only("case_sensitive", body.case_sensitive, &false)?;
-    list(
-        &state,
-        &tenant,
-        Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?,
-    )
-    .await
+) -> Result<Json<Listed>, ApiError> {
+    list(&state, &tenant, query, body).await
 }
 
 async fn list(
     state: &ApiState,
     tenant: &Tenant,
-    wanted: Wanted,
-) -> Result<Json<ListResponse<BucketResponse>>, ApiError> {
-    let store = state.control().store();
-    let (namespace, search) = (Some(&tenant.namespace_id), wanted.search.as_deref());
-    let (rows, total) = store
-        .list::<BucketRecord>(namespace, search, wanted.store_page()?)
-        .await?;
-    let mut models = Vec::with_capacity(rows.len());
-    for (seq, record) in rows {
-        models.push((seq, view(state, record).await?));
+    query: PageQuery,
+    body: ListRequest,
+) -> Result<Json<Listed>, ApiError> {
+    let wanted = Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?;
+    let choice = Choice::of(&body, "bucket_name")?;
+    let shown = |record| view(state, record);
+    Ok(Json(ListWithStats {
+        page: listed(state, &tenant.namespace_id, &wanted, &choice, shown).await?,
+        stats: sums(state, &tenant.namespace_id).await?,
+    }))
+}
+
+/// Sums over a tenant's buckets.
+async fn sums(state: &ApiState, namespace: &NamespaceId) -> Result<BucketListStats, ApiError> {
+    let buckets: Vec<BucketRecord> = all(state, namespace).await?;
+    let mut stats = BucketListStats::default();
+    for bucket in &buckets {
+        let store = state.control().store();
+        let held = store.object_stats(namespace, &bucket.bucket_id).await?;
+        stats.total_objects += held.objects;
+        stats.total_size_bytes += held.bytes;
     }
-    Ok(Json(wanted.answer(models, total, |model| model)))
+    stats.avg_objects_per_bucket = average(stats.total_objects, buckets.len());
+    stats.avg_size_per_bucket = average(stats.total_size_bytes, buckets.len());
+    Ok(stats)
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -171,7 +176,7 @@ async fn object_count(state: &ApiState, record: &BucketRecord) -> Result<u64, Ap
     let stats = store
         .object_stats(&record.namespace_id, &record.bucket_id)
         .await?;
-    Ok(stats.0)
+    Ok(stats.objects)
 }
 
 async fn patch(
@@ -303,7 +308,7 @@ pub(crate) async fn remove(state: &ApiState, record: &BucketRecord) -> Result<()
 
 async fn view(state: &ApiState, record: BucketRecord) -> Result<BucketResponse, ApiError> {
     let store = state.control().store();
-    let (objects, bytes) = store
+    let held = store
         .object_stats(&record.namespace_id, &record.bucket_id)
         .await?;
     let batch_stats = statistics(state, &record).await?;
@@ -315,8 +320,9 @@ async fn view(state: &ApiState, record: BucketRecord) -> Result<BucketResponse, 
         unique_key: record.unique_key,
         healing: record.healing.as_ref().map(healing::view),
         metadata: record.metadata,
-        object_count: objects,
-        total_size_bytes: bytes,
+        object_count: held.objects,
+        total_size_bytes: held.bytes,
+        last_upload_at: held.newest_at.map(Into::into),
         batch_stats,
         status: "ACTIVE".to_owned(),
         is_locked: false,

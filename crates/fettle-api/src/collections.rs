@@ -4,28 +4,34 @@ mod create;
 mod extractor;
 mod mappings;
 mod reconcile;
+mod schedule;
+mod schemas;
 mod trigger;
 mod view;
+
+use std::collections::BTreeSet;
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::{get, post};
 use axum::Json;
 use axum::extract::State;
+use fettle_model::NamespaceId;
 use fettle_ports::{
     BatchFilter, CollectionRecord, CollectionSource, IndexError, ResourceKind, StoreExt,
 };
 use fettle_wire::collection::{
-    CollectionResponse, CreateCollectionRequest, PatchCollectionRequest,
+    CollectionListStats, CollectionResponse, CreateCollectionRequest, PatchCollectionRequest,
 };
-use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
+use fettle_wire::page::{DeleteResponse, ListRequest, ListWithStats, PageQuery};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::body::{Body, InPath, OptionalBody, Params};
+use crate::choice::{Choice, listed};
 use crate::error::ApiError;
-use crate::lookup::{all, check_name, collection, only};
-use crate::namespaces::batch_count;
-use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
+use crate::lookup::{all, check_name, collection};
+use crate::namespaces::{batch_count, document_count};
+use crate::page::{PAGE_LIMIT_DEFAULT, Wanted, average};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
@@ -59,7 +65,10 @@ async fn create_one(
     tenant: Tenant,
     Body(body): Body<CreateCollectionRequest>,
 ) -> Result<Json<CollectionResponse>, ApiError> {
+    let wished = body.schedule.clone();
     let (record, vectors, warnings) = create::build(&state, &tenant.namespace_id, body).await?;
+    let wished = wished.map(|it| schedule::build(&state, &record, it));
+    let schedule = wished.transpose()?;
     state.control().store().insert(&record).await?;
     let index = state.control().index();
     if let Err(error) = index
@@ -73,6 +82,10 @@ async fn create_one(
             .delete_resource(ResourceKind::Collection, &record.namespace_id, id)
             .await?;
         return Err(error.into());
+    }
+    // Last: what is due needs a collection that is whole.
+    if let Some(schedule) = &schedule {
+        state.control().store().insert(schedule).await?;
     }
     let shown = view::view(&state, record).await?;
     Ok(Json(CollectionResponse { warnings, ..shown }))
@@ -96,24 +109,21 @@ struct ListQuery {
     _include_system: Option<bool>,
 }
 
+type Listed = ListWithStats<CollectionResponse, CollectionListStats>;
+
 async fn list_get(
     State(state): State<ApiState>,
     tenant: Tenant,
     Params(query): Params<PageQuery>,
     Params(more): Params<ListQuery>,
-) -> Result<Json<ListResponse<CollectionResponse>>, ApiError> {
+) -> Result<Json<Listed>, ApiError> {
     if let Some(id) = &more.namespace_id
         && id != tenant.namespace_id.as_str()
     {
         let message = "is not the namespace of this request; name it in the X-Namespace header";
         return Err(ApiError::invalid_query("namespace_id", message));
     }
-    list(
-        &state,
-        &tenant,
-        Wanted::of(PageQuery::default(), query, PAGE_LIMIT_DEFAULT)?,
-    )
-    .await
+    list(&state, &tenant, query, ListRequest::default()).await
 }
 
 async fn list_post(
@@ -121,31 +131,36 @@ async fn list_post(
     tenant: Tenant,
     Params(query): Params<PageQuery>,
     OptionalBody(body): OptionalBody<ListRequest>,
-) -> Result<Json<ListResponse<CollectionResponse>>, ApiError> {
-    only("case_sensitive", body.case_sensitive, &false)?;
-    list(
-        &state,
-        &tenant,
-        Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?,
-    )
-    .await
+) -> Result<Json<Listed>, ApiError> {
+    list(&state, &tenant, query, body).await
 }
 
 async fn list(
     state: &ApiState,
     tenant: &Tenant,
-    wanted: Wanted,
-) -> Result<Json<ListResponse<CollectionResponse>>, ApiError> {
-    let store = state.control().store();
-    let (namespace, search) = (Some(&tenant.namespace_id), wanted.search.as_deref());
-    let (rows, total) = store
-        .list::<CollectionRecord>(namespace, search, wanted.store_page()?)
-        .await?;
-    let mut models = Vec::with_capacity(rows.len());
-    for (seq, record) in rows {
-        models.push((seq, view::view(state, record).await?));
+    query: PageQuery,
+    body: ListRequest,
+) -> Result<Json<Listed>, ApiError> {
+    let wanted = Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?;
+    let choice = Choice::of(&body, "collection_name")?;
+    let shown = |record| view::view(state, record);
+    Ok(Json(ListWithStats {
+        page: listed(state, &tenant.namespace_id, &wanted, &choice, shown).await?,
+        stats: sums(state, &tenant.namespace_id).await?,
+    }))
+}
+
+/// Sums over a tenant's collections.
+async fn sums(state: &ApiState, namespace: &NamespaceId) -> Result<CollectionListStats, ApiError> {
+    let collections: Vec<CollectionRecord> = all(state, namespace).await?;
+    let mut stats = CollectionListStats::default();
+    for collection in &collections {
+        stats.total_documents += document_count(state, collection).await?;
     }
-    Ok(Json(wanted.answer(models, total, |model| model)))
+    let extractors: BTreeSet<String> = collections.iter().map(|it| it.extractor.id()).collect();
+    stats.total_feature_extractors = extractors.len() as u64;
+    stats.avg_documents_per_collection = average(stats.total_documents, collections.len());
+    Ok(stats)
 }
 
 async fn patch(
@@ -229,6 +244,11 @@ pub(crate) async fn remove(state: &ApiState, record: &CollectionRecord) -> Resul
     store
         .delete_resource(ResourceKind::Collection, namespace, id.as_str())
         .await?;
+    if schedule::view(state, record).await?.is_some() {
+        store
+            .delete_resource(ResourceKind::Schedule, namespace, id.as_str())
+            .await?;
+    }
     // After the record: documents without a collection cannot be seen, a collection without documents could.
     match state.control().index().drop_collection(namespace, id).await {
         Ok(()) | Err(IndexError::NoCollection { .. }) => Ok(()),

@@ -12,19 +12,21 @@ use fettle_model::filter::Filter;
 use fettle_ports::{CollectionRecord, Document, DocumentPage, DocumentQuery, IndexError};
 use fettle_wire::document::{
     DocumentCountResponse, DocumentResponse, ListDocumentsRequest, ListDocumentsResponse,
+    VectorNames,
 };
 use fettle_wire::filter::SentFilter;
-use fettle_wire::page::{DeleteResponse, PageQuery};
+use fettle_wire::page::{DeleteResponse, PageQuery, PaginationResponse, Sort};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::body::{InPath, OptionalBody, Params};
+use crate::choice::{Choice, SORTED_MAX, check_depth, too_many_to_sort};
 use crate::error::ApiError;
-use crate::lookup::{collection, only};
+use crate::lookup::collection;
 use crate::namespaces::document_count;
-use crate::objects::check_depth;
 use crate::page::Wanted;
+use crate::signed::{Origin, readable};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
@@ -63,31 +65,33 @@ pub(crate) fn routes() -> ApiRouter<ApiState> {
 #[derive(Deserialize, JsonSchema)]
 struct ReadQuery {
     return_vectors: Option<bool>,
+    /// Only these vectors, with commas between them; `true` means all.
+    return_vector_names: Option<String>,
     /// A filter as JSON, in lists.
     filters: Option<String>,
-    /// Accepted as `false`: documents have no files of their own.
+    /// In which order, in lists: `{"field": "…", "direction": "desc"}`, or `-field`.
+    sort: Option<String>,
+    /// Whether addresses are wanted by which files of documents can be read.
     return_presigned_urls: Option<bool>,
-}
-
-impl ReadQuery {
-    fn check(&self) -> Result<(), ApiError> {
-        if self.return_presigned_urls == Some(true) {
-            let message = "`true` is not supported; leave it out or send `false`";
-            return Err(ApiError::invalid_query("return_presigned_urls", message));
-        }
-        Ok(())
-    }
 }
 
 async fn listed(
     State(state): State<ApiState>,
     tenant: Tenant,
+    origin: Origin,
     InPath(name): InPath<String>,
     Params(paging): Params<PageQuery>,
     Params(query): Params<ReadQuery>,
     OptionalBody(body): OptionalBody<ListDocumentsRequest>,
 ) -> Result<Json<ListDocumentsResponse>, ApiError> {
-    list(&state, &tenant, &name, paging, query, body).await
+    let with_addresses = body.return_presigned_urls.or(query.return_presigned_urls);
+    let mut page = list(&state, &tenant, &name, paging, query, body).await?;
+    if with_addresses.unwrap_or(false) {
+        for document in &mut page.results {
+            add_addresses(&state, &origin, document).await?;
+        }
+    }
+    Ok(Json(page))
 }
 
 async fn list(
@@ -97,62 +101,104 @@ async fn list(
     paging: PageQuery,
     query: ReadQuery,
     body: ListDocumentsRequest,
-) -> Result<Json<ListDocumentsResponse>, ApiError> {
-    only("return_presigned_urls", body.return_presigned_urls, &false)?;
-    query.check()?;
+) -> Result<ListDocumentsResponse, ApiError> {
     if paging.search.is_some() {
         let message = "documents are searched with POST /v1/retrievers/execute";
         return Err(ApiError::invalid_query("search", message));
     }
-    if let Some(sort) = &body.sort {
-        only(
-            "sort.field",
-            Some(sort.field.clone()),
-            &"document_id".to_owned(),
-        )?;
-        only("sort.direction", sort.direction.clone(), &"asc".to_owned())?;
-    }
     let wanted = Wanted::of(body.page(), paging, LIMIT_DEFAULT)?;
     let record = collection(state, &tenant.namespace_id, name).await?;
-    let filter = match (body.filters, query.filters) {
+    let filter = match (body.filters, &query.filters) {
         (Some(SentFilter(filter)), _) => Some(filter),
-        (None, Some(text)) => Some(filter_of(&text)?),
+        (None, Some(text)) => Some(filter_of(text)?),
         (None, None) => None,
     };
     check_depth(filter.as_ref())?;
+    let vectors = Vectors::of(
+        body.return_vectors.or(query.return_vectors),
+        body.return_vector_names.or(query.vector_names()),
+    );
+    let sort = match (body.sort, &query.sort) {
+        (None, Some(text)) => Some(sort_of(text)?),
+        (sent, _) => sent,
+    };
+    let choice = Choice::default().sorted_by(sort.as_slice())?;
     let asked = DocumentQuery {
         filter,
         cursor: wanted.cursor.clone(),
         limit: usize::try_from(wanted.offset + wanted.limit).unwrap_or(usize::MAX),
-        with_vectors: body
-            .return_vectors
-            .or(query.return_vectors)
-            .unwrap_or(false),
+        with_vectors: vectors != Vectors::None,
         internal_eq: std::collections::BTreeMap::default(),
     };
     let total = match wanted.include_total {
         true => Some(matching(state, &record, &asked).await?),
         false => None,
     };
-    let page = page(state, &record, &asked).await?;
-    let mut documents = page.documents;
-    documents.drain(
-        ..documents
-            .len()
-            .min(usize::try_from(wanted.offset).unwrap_or(usize::MAX)),
-    );
-    let shown = documents.into_iter().map(|document| {
-        let mut shown = view(&record, document, asked.with_vectors);
+    let (documents, pagination) = if choice.is_sorted() {
+        sorted_page(state, &record, &asked, &wanted, &choice).await?
+    } else {
+        let page = page(state, &record, &asked).await?;
+        let offset = usize::try_from(wanted.offset).unwrap_or(usize::MAX);
+        let documents = page.documents.into_iter().skip(offset).collect();
+        (documents, wanted.pagination(total, page.next_cursor))
+    };
+    let shown = documents.into_iter().map(|document: Document| {
+        let mut shown = view(&record, document, &vectors);
         if let Some(select) = &body.select {
             shown.payload.retain(|key, _| select.contains(key));
+            let is_selected = select.iter().any(|key| key == "_internal");
+            shown.internal = shown.internal.filter(|_| is_selected);
         }
         shown
     });
-    Ok(Json(ListDocumentsResponse {
+    Ok(ListDocumentsResponse {
         results: shown.collect(),
-        pagination: wanted.pagination(total, page.next_cursor),
+        pagination,
         total_documents: total,
-    }))
+    })
+}
+
+/// An order needs all that match at once.
+async fn sorted_page(
+    state: &ApiState,
+    record: &CollectionRecord,
+    asked: &DocumentQuery,
+    wanted: &Wanted,
+    choice: &Choice,
+) -> Result<(Vec<Document>, PaginationResponse), ApiError> {
+    let everything = DocumentQuery {
+        cursor: None,
+        limit: usize::try_from(SORTED_MAX).unwrap_or(usize::MAX),
+        ..asked.clone()
+    };
+    let all = page(state, record, &everything).await?;
+    if all.next_cursor.is_some() {
+        return Err(too_many_to_sort());
+    }
+    let with_fields = |document: Document| {
+        let mut fields = document.payload.clone();
+        fields.insert("document_id".to_owned(), json!(document.id));
+        (fields, document)
+    };
+    let sorted = choice.sort(all.documents.into_iter().map(with_fields).collect());
+    let answer = wanted.of_whole(sorted)?;
+    Ok((answer.results, answer.pagination))
+}
+
+/// An order as it stands in a query: JSON, or the name of a field, with `-` before it for the other direction.
+fn sort_of(text: &str) -> Result<Sort, ApiError> {
+    if text.starts_with('{') {
+        return crate::body::parse(text.as_bytes())
+            .map_err(|error| ApiError::invalid_query("sort", error.message().to_owned()));
+    }
+    let (field, direction) = match text.strip_prefix('-') {
+        Some(field) => (field, "desc"),
+        None => (text, "asc"),
+    };
+    Ok(Sort {
+        field: field.to_owned(),
+        direction: Some(direction.to_owned()),
+    })
 }
 
 fn filter_of(text: &str) -> Result<Filter, ApiError> {
@@ -195,30 +241,88 @@ async fn matching(
     }
 }
 
+/// Which vectors an answer shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Vectors {
+    /// None.
+    None,
+    /// All.
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+impl Vectors {
+    fn of(all: Option<bool>, names: Option<VectorNames>) -> Self {
+        match names {
+            Some(VectorNames::Named(names)) => Self::Named(names),
+            Some(VectorNames::All(true)) => Self::All,
+            Some(VectorNames::All(false)) | None if all == Some(true) => Self::All,
+            Some(VectorNames::All(false)) | None => Self::None,
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|it| it == name),
+        }
+    }
+}
+
+impl ReadQuery {
+    fn vector_names(&self) -> Option<VectorNames> {
+        let text = self.return_vector_names.as_deref()?;
+        Some(match text {
+            "true" => VectorNames::All(true),
+            "false" => VectorNames::All(false),
+            names => VectorNames::Named(names.split(',').map(|it| it.trim().to_owned()).collect()),
+        })
+    }
+}
+
 /// A document as it is shown.
 pub(crate) fn view(
     record: &CollectionRecord,
     document: Document,
-    with_vectors: bool,
+    wanted: &Vectors,
 ) -> DocumentResponse {
     let mut payload = document.payload;
     // The answer has these of its own; one key must not stand twice.
-    payload.remove("document_id");
-    payload.remove("collection_id");
+    for own in ["document_id", "collection_id", "document_blobs"] {
+        payload.remove(own);
+    }
+    let with_vectors = *wanted != Vectors::None;
     if with_vectors {
         payload.remove("vectors");
     }
-    let vectors = document
-        .vectors
-        .into_iter()
-        .map(|vector| (vector.name, json!(vector.values)));
+    let internal = payload.remove("_internal");
+    let blobs = internal.as_ref().and_then(|it| it.get("document_blobs"));
+    let vectors = document.vectors.into_iter();
+    let vectors = vectors.filter(|vector| wanted.has(&vector.name));
+    let vectors = vectors.map(|vector| (vector.name, json!(vector.values)));
     DocumentResponse {
         document_id: document.id.to_string(),
         collection_id: record.collection_id.to_string(),
         score: None,
         vectors: with_vectors.then(|| vectors.collect::<Map<String, Value>>()),
+        document_blobs: blobs.and_then(|blobs| serde_json::from_value(blobs.clone()).ok()),
+        internal,
         payload,
     }
+}
+
+/// Adds addresses by which the document's files can be read.
+pub(crate) async fn add_addresses(
+    state: &ApiState,
+    origin: &Origin,
+    document: &mut DocumentResponse,
+) -> Result<(), ApiError> {
+    for blob in document.document_blobs.iter_mut().flatten() {
+        blob.presigned_url = readable(state, origin, &blob.url).await?;
+    }
+    Ok(())
 }
 
 async fn document(
@@ -241,14 +345,18 @@ async fn document(
 async fn read(
     State(state): State<ApiState>,
     tenant: Tenant,
+    origin: Origin,
     InPath((name, id)): InPath<(String, String)>,
     Params(query): Params<ReadQuery>,
 ) -> Result<Json<DocumentResponse>, ApiError> {
-    query.check()?;
     let record = collection(&state, &tenant.namespace_id, &name).await?;
-    let with_vectors = query.return_vectors.unwrap_or(false);
-    let found = document(&state, &record, &id, with_vectors).await?;
-    Ok(Json(view(&record, found, with_vectors)))
+    let vectors = Vectors::of(query.return_vectors, query.vector_names());
+    let found = document(&state, &record, &id, vectors != Vectors::None).await?;
+    let mut shown = view(&record, found, &vectors);
+    if query.return_presigned_urls.unwrap_or(false) {
+        add_addresses(&state, &origin, &mut shown).await?;
+    }
+    Ok(Json(shown))
 }
 
 async fn count(

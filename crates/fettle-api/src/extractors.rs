@@ -90,7 +90,37 @@ fn builtin(info: &ExtractorInfo) -> FeatureExtractorResponse {
         required_vector_indexes: vectors.collect(),
         required_payload_indexes: Vec::new(),
         capabilities: vec!["batch".to_owned()],
+        category: category(info.name).to_owned(),
+        expected_input_types: info
+            .inputs
+            .iter()
+            .map(|input| (input.key.to_owned(), input.types.join(" | ")))
+            .collect(),
+        example_usage: example(info.name, info.version, info.inputs.iter().map(|it| it.key)),
     }
+}
+
+fn category(name: &str) -> &'static str {
+    match name {
+        "text_extractor" => "text",
+        "image_extractor" => "image",
+        "document_extractor" => "document",
+        _ => "general",
+    }
+}
+
+/// A `feature_extractor` of a collection whose source names its fields as the extractor does its inputs.
+fn example<'a>(
+    name: &str,
+    version: &str,
+    inputs: impl Iterator<Item = &'a str>,
+) -> Map<String, Value> {
+    let mappings: Map<String, Value> = inputs.map(|key| (key.to_owned(), key.into())).collect();
+    Map::from_iter([
+        ("feature_extractor_name".to_owned(), name.into()),
+        ("version".to_owned(), version.into()),
+        ("input_mappings".to_owned(), mappings.into()),
+    ])
 }
 
 fn icon(name: &str) -> &'static str {
@@ -115,6 +145,8 @@ fn custom(plugin: &PluginRecord) -> Result<FeatureExtractorResponse, ApiError> {
             .unwrap_or(otherwise)
     };
     let object = || json!({"type": "object"});
+    let inputs = manifest("inputs", Value::Null);
+    let inputs = inputs.as_array().cloned().unwrap_or_default();
     Ok(FeatureExtractorResponse {
         feature_extractor_name: name.clone(),
         version: version.clone(),
@@ -134,7 +166,25 @@ fn custom(plugin: &PluginRecord) -> Result<FeatureExtractorResponse, ApiError> {
             .collect(),
         required_payload_indexes: Vec::new(),
         capabilities: vec!["batch".to_owned()],
+        category: "custom".to_owned(),
+        expected_input_types: inputs.iter().filter_map(input_types).collect(),
+        example_usage: example(
+            name,
+            version,
+            inputs.iter().filter_map(|it| it.get("key")?.as_str()),
+        ),
     })
+}
+
+/// Which types a plugin's input takes.
+fn input_types(input: &Value) -> Option<(String, String)> {
+    let types = input.get("types").and_then(Value::as_array);
+    let types: Vec<&str> = types
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    Some((input.get("key")?.as_str()?.to_owned(), types.join(" | ")))
 }
 
 /// The contract wants objects; a manifest may have lists.

@@ -11,18 +11,20 @@ use fettle_ports::{
 };
 use fettle_wire::error::ErrorType;
 use fettle_wire::namespace::{
-    CreateNamespaceRequest, NamespaceModel, NamespaceStatsResponse, PatchNamespaceRequest,
+    CreateNamespaceRequest, NamespaceListStats, NamespaceModel, NamespaceStatsResponse,
+    PatchNamespaceRequest,
 };
-use fettle_wire::page::{DeleteResponse, ListRequest, ListResponse, PageQuery};
+use fettle_wire::page::{DeleteResponse, ListRequest, ListWithStats, PageQuery};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::auth::{Caller, DEFAULT_NAMESPACE};
 use crate::body::{Body, InPath, OptionalBody, Params};
+use crate::choice::{Choice, found};
 use crate::error::ApiError;
 use crate::healing;
 use crate::lookup::{all, check_name, only};
-use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
+use crate::page::{PAGE_LIMIT_DEFAULT, Wanted, average};
 use crate::state::ApiState;
 use crate::tenant::{may_see, visible_namespace};
 use crate::{buckets, collections};
@@ -101,7 +103,7 @@ async fn count(state: &ApiState, id: &NamespaceId) -> Result<NamespaceStatsRespo
     let store = state.control().store();
     let (mut objects, mut documents) = (0, 0);
     for bucket in &buckets {
-        objects += store.object_stats(id, &bucket.bucket_id).await?.0;
+        objects += store.object_stats(id, &bucket.bucket_id).await?.objects;
     }
     for collection in &held {
         documents += document_count(state, collection).await?;
@@ -116,17 +118,14 @@ async fn count(state: &ApiState, id: &NamespaceId) -> Result<NamespaceStatsRespo
     })
 }
 
+type Listed = ListWithStats<NamespaceModel, NamespaceListStats>;
+
 async fn list_get(
     State(state): State<ApiState>,
     Caller(key): Caller,
     Params(query): Params<PageQuery>,
-) -> Result<Json<ListResponse<NamespaceModel>>, ApiError> {
-    list(
-        &state,
-        &key,
-        Wanted::of(PageQuery::default(), query, PAGE_LIMIT_DEFAULT)?,
-    )
-    .await
+) -> Result<Json<Listed>, ApiError> {
+    list(&state, &key, query, ListRequest::default()).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -144,42 +143,64 @@ async fn list_post(
     Params(query): Params<PageQuery>,
     Params(more): Params<ListQuery>,
     OptionalBody(body): OptionalBody<ListRequest>,
-) -> Result<Json<ListResponse<NamespaceModel>>, ApiError> {
-    only("case_sensitive", body.case_sensitive, &false)?;
+) -> Result<Json<Listed>, ApiError> {
     if more.view.is_some_and(|view| view != "full") {
         let message = "is not supported; leave it out or send `full`";
         return Err(ApiError::invalid_query("view", message));
     }
-    list(
-        &state,
-        &key,
-        Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?,
-    )
-    .await
+    list(&state, &key, query, body).await
 }
 
 async fn list(
     state: &ApiState,
     key: &ApiKeyRecord,
-    wanted: Wanted,
-) -> Result<Json<ListResponse<NamespaceModel>>, ApiError> {
-    let store = state.control().store();
-    let search = wanted.search.as_deref();
-    let (rows, total) = store
-        .list::<NamespaceRecord>(None, search, wanted.store_page()?)
-        .await?;
-    let mut models = Vec::with_capacity(rows.len());
-    for (seq, record) in rows {
-        if may_see(key, &record) {
-            models.push((seq, view(state, record).await?));
-        }
+    query: PageQuery,
+    body: ListRequest,
+) -> Result<Json<Listed>, ApiError> {
+    let wanted = Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?;
+    let choice = Choice::of(&body, "namespace_name")?;
+    let visible = visible(state, key, wanted.search.as_deref()).await?;
+    let mut models = Vec::with_capacity(visible.len());
+    for record in visible {
+        models.push(view(state, record).await?);
     }
-    let total = if key.is_admin {
-        total
-    } else {
-        models.len() as u64
+    Ok(Json(ListWithStats {
+        page: wanted.of_whole(choice.pick(models)?)?,
+        stats: sums(state, key).await?,
+    }))
+}
+
+/// The namespaces that a key may see, newest first.
+async fn visible(
+    state: &ApiState,
+    key: &ApiKeyRecord,
+    search: Option<&str>,
+) -> Result<Vec<NamespaceRecord>, ApiError> {
+    let mut records: Vec<NamespaceRecord> = found(state, None, search).await?;
+    records.retain(|record| may_see(key, record));
+    Ok(records)
+}
+
+/// Sums over the namespaces that a key may see.
+async fn sums(state: &ApiState, key: &ApiKeyRecord) -> Result<NamespaceListStats, ApiError> {
+    let namespaces = visible(state, key, None).await?;
+    let mut stats = NamespaceListStats {
+        total_documents_complete: true,
+        ..NamespaceListStats::default()
     };
-    Ok(Json(wanted.answer(models, total, |model| model)))
+    for namespace in &namespaces {
+        let held = count(state, &namespace.namespace_id).await?;
+        stats.total_buckets += held.bucket_count;
+        stats.total_collections += held.collection_count;
+        stats.total_objects += held.object_count;
+        stats.total_documents += held.document_count;
+    }
+    let of_one = |total| average(total, namespaces.len());
+    stats.avg_buckets_per_namespace = of_one(stats.total_buckets);
+    stats.avg_collections_per_namespace = of_one(stats.total_collections);
+    stats.avg_objects_per_namespace = of_one(stats.total_objects);
+    stats.avg_documents_per_namespace = of_one(stats.total_documents);
+    Ok(stats)
 }
 
 async fn patch(

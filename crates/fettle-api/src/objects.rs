@@ -30,13 +30,13 @@ use crate::body::{Body, InPath, Open, Params};
 use crate::buckets::schema;
 use crate::error::ApiError;
 use crate::lookup::{all, bucket, only};
+use crate::signed::Origin;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 use crate::uploads::{blob_of, resolve, settle};
 
 pub(crate) use create::check_own_fields;
-pub(crate) use list::{check_depth, scan};
-pub(crate) use view::searchable;
+pub(crate) use list::scan;
 
 pub(crate) fn routes() -> ApiRouter<ApiState> {
     ApiRouter::new()
@@ -158,11 +158,14 @@ pub(crate) async fn object(
 #[derive(Deserialize, JsonSchema)]
 struct ReadQuery {
     include_document_count: Option<bool>,
+    /// Whether addresses are wanted by which its files can be read.
+    return_presigned_urls: Option<bool>,
 }
 
 async fn read(
     State(state): State<ApiState>,
     tenant: Tenant,
+    origin: Origin,
     InPath((name, id)): InPath<(String, String)>,
     Params(query): Params<ReadQuery>,
 ) -> Result<Json<ObjectResponse>, ApiError> {
@@ -172,10 +175,14 @@ async fn read(
         Some(true) => Some(document_count(&state, &record).await?),
         _ => None,
     };
-    Ok(Json(ObjectResponse {
+    let mut shown = ObjectResponse {
         document_count: documents,
         ..view::view(record)
-    }))
+    };
+    if query.return_presigned_urls.unwrap_or(false) {
+        view::add_addresses(&state, &origin, &mut shown).await?;
+    }
+    Ok(Json(shown))
 }
 
 /// How many documents were made of the object itself; documents of documents are not counted.
@@ -208,14 +215,8 @@ async fn patch(
 ) -> Result<Json<ObjectResponse>, ApiError> {
     let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
     let mut record = object(&state, &tenant.namespace_id, &bucket, &id).await?;
-    let sent = checked(&body)?;
-    for (key, value) in sent {
-        if value.is_null() {
-            record.fields.remove(key);
-        } else {
-            record.fields.insert(key.clone(), value.clone());
-        }
-    }
+    set_fields(&mut record.fields, checked(&body)?);
+    set_metadata(&mut record.fields, body.metadata.as_ref())?;
     record.key_prefix = body.key_prefix.or(record.key_prefix);
     change(&state, &bucket, record).await
 }
@@ -228,10 +229,45 @@ async fn put(
 ) -> Result<Json<ObjectResponse>, ApiError> {
     let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
     let mut record = object(&state, &tenant.namespace_id, &bucket, &id).await?;
-    record.fields = checked(&body)?.clone();
-    record.fields.retain(|_, value| !value.is_null());
+    let sent = checked(&body)?;
+    if body.metadata.is_none() {
+        record.fields.clear();
+    }
+    set_fields(&mut record.fields, sent);
+    set_metadata(&mut record.fields, body.metadata.as_ref())?;
     record.key_prefix = body.key_prefix;
     change(&state, &bucket, record).await
+}
+
+/// Sets fields; a null removes one.
+fn set_fields(fields: &mut Map<String, Value>, sent: &Map<String, Value>) {
+    for (key, value) in sent {
+        if value.is_null() {
+            fields.remove(key);
+        } else {
+            fields.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+/// Changes fields where the object has them: in its own field `metadata`, or at its root.
+fn set_metadata(
+    fields: &mut Map<String, Value>,
+    sent: Option<&Map<String, Value>>,
+) -> Result<(), ApiError> {
+    let (mut inner, mut outer) = (Map::new(), Map::new());
+    let own = fields.get("metadata").and_then(Value::as_object);
+    for (key, value) in sent.into_iter().flatten() {
+        let is_inner = own.is_some_and(|own| own.contains_key(key));
+        let target = if is_inner { &mut inner } else { &mut outer };
+        target.insert(key.clone(), value.clone());
+    }
+    check_own_fields(&outer)?;
+    set_fields(fields, &outer);
+    if let Some(Value::Object(own)) = fields.get_mut("metadata") {
+        set_fields(own, &inner);
+    }
+    Ok(())
 }
 
 /// The fields of a change, which may not touch blobs.

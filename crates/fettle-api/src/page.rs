@@ -147,6 +147,11 @@ impl Wanted {
     }
 }
 
+/// `total` shared among `count`; nothing where there is none.
+pub(crate) fn average(total: u64, count: usize) -> f64 {
+    total as f64 / count.max(1) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::body::{Body, Params};
+use crate::documents::add_addresses;
 use crate::error::ApiError;
 use crate::lookup::only;
+use crate::signed::Origin;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
@@ -36,11 +38,11 @@ struct ExecuteQuery {
 async fn execute(
     State(state): State<ApiState>,
     tenant: Tenant,
+    origin: Origin,
     Params(query): Params<ExecuteQuery>,
     Body(body): Body<ExecuteRequest>,
 ) -> Result<Json<ExecuteResponse>, ApiError> {
     only("return_vectors", query.return_vectors, &false)?;
-    only("return_presigned_urls", query.return_presigned_urls, &false)?;
     only("stream", body.stream, &false)?;
     if body
         .limit
@@ -52,7 +54,11 @@ async fn execute(
         ));
     }
     let stages = stage::parse_all(&body.stages, body.inputs.as_ref())?;
-    run::run(&state, &tenant.namespace_id, body, stages)
-        .await
-        .map(Json)
+    let mut answer = run::run(&state, &tenant.namespace_id, body, stages).await?;
+    if query.return_presigned_urls.unwrap_or(false) {
+        for document in &mut answer.documents {
+            add_addresses(&state, &origin, document).await?;
+        }
+    }
+    Ok(Json(answer))
 }

@@ -1,7 +1,7 @@
 //! All routes, and what stands around them.
 //!
 //! Owns which routes need a key and how large bodies may be. Every route under `/v1` needs one, but for health, the
-//! list of extractors, and reports, which have their own.
+//! list of extractors, signed addresses, and reports, which have their own.
 
 use aide::axum::ApiRouter;
 use axum::Router;
@@ -15,7 +15,7 @@ use crate::replay::replay;
 use crate::state::ApiState;
 use crate::{
     api_keys, batches, buckets, collections, documents, extractors, health, internal, namespaces,
-    objects, openapi, pages, performance, plugins, retrievers, tasks, uploads, webhooks,
+    objects, openapi, pages, performance, plugins, retrievers, signed, tasks, uploads, webhooks,
 };
 
 /// A body may be this long unless its route says otherwise: a hundred objects with inline data fit, and a few at once stay small in memory.
@@ -47,7 +47,8 @@ pub fn router(state: ApiState) -> Router {
         .merge(keyless)
         .merge(health::routes())
         .merge(internal::routes())
-        .merge(uploads::receiving());
+        .merge(uploads::receiving())
+        .merge(signed::routes());
     openapi::documented(ApiRouter::new().nest("/v1", v1))
         .merge(pages::routes())
         .fallback(no_route)

@@ -4,14 +4,15 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::{get, post};
 use axum::Json;
 use axum::extract::State;
-use fettle_ports::{Page, StoreExt, TaskRecord};
+use fettle_ports::TaskRecord;
 use fettle_wire::page::{DeleteResponse, ListResponse, PageQuery};
 use fettle_wire::task::{ListTasksRequest, TaskResponse};
 
 use crate::batches::{cancel_whole, status_named, task_of};
 use crate::body::{InPath, OptionalBody, Params};
+use crate::choice::{Choice, found};
 use crate::error::ApiError;
-use crate::lookup::{SCAN_PAGE, find};
+use crate::lookup::find;
 use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
@@ -30,9 +31,16 @@ async fn read(
 ) -> Result<Json<TaskResponse>, ApiError> {
     let record: TaskRecord = find(&state, &tenant.namespace_id, &id).await?;
     let shown = view(&state, &record).await?;
-    shown
-        .map(Json)
-        .ok_or_else(|| ApiError::not_found("task", &id))
+    let mut shown = shown.ok_or_else(|| ApiError::not_found("task", &id))?;
+    let store = state.control().store();
+    let found = store
+        .get_batch(Some(&record.namespace_id), &record.batch_id)
+        .await?;
+    if let Some((_, Some(run))) = found {
+        let wait = state.control().expected_wait(&run).await?;
+        shown.estimated_wait_minutes = wait.map(|wait| wait.as_secs_f64() / 60.0);
+    }
+    Ok(Json(shown))
 }
 
 /// A task; none when its batch is gone.
@@ -80,41 +88,18 @@ async fn list(
     if let Some(status) = &body.status {
         status_named(status)?;
     }
-    let holds = |task: &TaskResponse| {
-        body.status
-            .as_ref()
-            .is_none_or(|status| *status == task.status)
-            && body
-                .task_type
-                .as_ref()
-                .is_none_or(|kind| *kind == task.task_type)
-    };
-    let (mut shown, mut matched) = (Vec::new(), 0_u64);
-    let mut page = Page {
-        limit: SCAN_PAGE,
-        offset: 0,
-        after: wanted.after()?,
-    };
-    loop {
-        let (namespace, search) = (Some(&tenant.namespace_id), wanted.search.as_deref());
-        let (rows, _) = state
-            .control()
-            .store()
-            .list::<TaskRecord>(namespace, search, page)
-            .await?;
-        let Some((last, _)) = rows.last() else { break };
-        page.after = Some(*last);
-        for (seq, record) in rows {
-            let Some(task) = view(state, &record).await?.filter(holds) else {
-                continue;
-            };
-            matched += 1;
-            if matched > wanted.offset && (shown.len() as u64) < wanted.limit {
-                shown.push((seq, task));
-            }
-        }
+    let choice = Choice::default().filtered_by(body.filters)?;
+    let choice = choice.sorted_by(body.sort.as_slice())?;
+    let is_one = |asked: &Option<String>, is: &String| asked.as_ref().is_none_or(|it| it == is);
+    let mut tasks = Vec::new();
+    let search = wanted.search.as_deref();
+    for record in found::<TaskRecord>(state, Some(&tenant.namespace_id), search).await? {
+        let task = view(state, &record).await?;
+        tasks.extend(task.filter(|task| {
+            is_one(&body.status, &task.status) && is_one(&body.task_type, &task.task_type)
+        }));
     }
-    Ok(Json(wanted.answer(shown, matched, |task| task)))
+    Ok(Json(wanted.of_whole(choice.pick(tasks)?)?))
 }
 
 async fn delete(

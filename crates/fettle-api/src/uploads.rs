@@ -18,7 +18,6 @@ use axum::response::NoContent;
 use axum::{Json, Router};
 use fettle_model::UploadId;
 use fettle_ports::{BucketRecord, Page, ResourceKind, StoreExt as _, UploadRecord, UploadStatus};
-use fettle_wire::filter::SentFilter;
 use fettle_wire::page::PageQuery;
 use fettle_wire::upload::{
     ListUploadsRequest, ListUploadsResponse, UploadListStats, UploadResponse,
@@ -28,14 +27,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::body::{InPath, OptionalBody, Params};
+use crate::choice::Choice;
 use crate::error::ApiError;
-use crate::lookup::{SCAN_PAGE, bucket, only};
-use crate::objects::check_depth;
+use crate::lookup::{SCAN_PAGE, bucket};
 use crate::page::Wanted;
+use crate::signed::Origin;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
-
-use address::Origin;
 
 pub(crate) use confirm::{blob_of, resolve, settle};
 pub(crate) use receive::{ROUTE as RECEIVE_ROUTE, TIMEOUT as RECEIVE_TIMEOUT};
@@ -150,11 +148,6 @@ async fn list(
     Params(query): Params<PageQuery>,
     OptionalBody(body): OptionalBody<ListUploadsRequest>,
 ) -> Result<Json<ListUploadsResponse>, ApiError> {
-    if let Some(sort) = &body.sort {
-        let field = Some(sort.field.clone());
-        only("sort.field", field, &"created_at".to_owned())?;
-        only("sort.direction", sort.direction.clone(), &"desc".to_owned())?;
-    }
     let asked = PageQuery {
         limit: body.limit,
         offset: body.offset,
@@ -162,23 +155,24 @@ async fn list(
         ..PageQuery::default()
     };
     let wanted = Wanted::of(asked, query, PAGE_LIMIT_DEFAULT)?;
-    let filter = body.filters.map(|SentFilter(filter)| filter);
-    check_depth(filter.as_ref())?;
+    let choice = Choice::default()
+        .filtered_by(body.filters)?
+        .sorted_by(body.sort.as_slice())?;
     let search = wanted.search.as_ref().map(|text| text.to_lowercase());
     let bucket = bucket(&state, &tenant.namespace_id, &name).await?;
     let prefix = UploadRecord::name_prefix(&bucket.bucket_id);
-    let mut records = named(&state, &bucket, &prefix).await?;
-    records.retain(|record| {
-        let holds = |filter: &fettle_model::filter::Filter| match serde_json::to_value(view::view(
-            record.clone(),
-            None,
-        )) {
-            Ok(Value::Object(fields)) => filter.matches(&fields),
-            _ => false,
+    let mut chosen = Vec::new();
+    for record in named(&state, &bucket, &prefix).await? {
+        let fields = serde_json::to_value(view::view(record.clone(), None));
+        let Value::Object(fields) = fields.map_err(ApiError::internal)? else {
+            continue;
         };
         let is_named = |text: &String| record.filename.to_lowercase().contains(text);
-        filter.as_ref().is_none_or(holds) && search.as_ref().is_none_or(is_named)
-    });
+        if choice.holds(&fields) && search.as_ref().is_none_or(is_named) {
+            chosen.push((fields, record));
+        }
+    }
+    let records = choice.sort(chosen);
     let stats = stats(&records);
     let page = wanted.of_whole(records)?;
     let with_addresses = body.return_presigned_urls.unwrap_or(false);

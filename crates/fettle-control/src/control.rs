@@ -16,7 +16,7 @@ use crate::fence::Fences;
 use crate::orchestrator::{MESSAGES_MAX, Message, Orchestrator};
 use crate::queue::Beat;
 use crate::stuck::{self, PastSteps};
-use crate::{heal, reconcile, token};
+use crate::{heal, reconcile, schedule, token};
 
 /// What the control room stands on.
 #[derive(Clone)]
@@ -101,6 +101,7 @@ impl Control {
             .spawn(reconcile::observe_attempts(shared.clone()));
         shared.tasks.spawn(stuck::watch(shared.clone()));
         shared.tasks.spawn(heal::watch(shared.clone()));
+        shared.tasks.spawn(schedule::watch(shared.clone()));
         Ok(Self { shared })
     }
 

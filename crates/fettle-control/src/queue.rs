@@ -1,12 +1,17 @@
 //! What a tenant's jobs wait for, and whether the loop still turns. Reads only.
 
-use std::sync::PoisonError;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use fettle_core::{JobState, Wait};
+use fettle_core::{Batch, Job, JobState, Tier, Wait};
 use fettle_model::{BatchId, JobId, NamespaceId, UnixMillis};
+use fettle_ports::StoreError;
 
 use crate::control::Control;
+use crate::history::{HISTORY_DAYS, history_key};
 
 /// When the loop last came round.
 #[derive(Debug)]
@@ -51,6 +56,75 @@ impl Control {
     pub fn load(&self) -> (u64, u64) {
         let running = self.shared.fences.all().len() as u64;
         (running, self.queue().len() as u64)
+    }
+
+    /// How long the batch will wait for capacity: the jobs that run, and those before it, take as long as their like has
+    /// taken. `None` where it does not wait, or nothing is known of one of them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn expected_wait(&self, batch: &Batch) -> Result<Option<Duration>, StoreError> {
+        let queue = self.queue();
+        let Some(place) = queue.iter().position(|id| batch.job(id).is_some()) else {
+            return Ok(None);
+        };
+        let batches: Vec<Arc<Batch>> = {
+            let active = &self.shared.active;
+            let active = active.read().unwrap_or_else(PoisonError::into_inner);
+            active.values().cloned().collect()
+        };
+        let jobs = batches.iter().flat_map(|batch| {
+            let jobs = batch.jobs();
+            jobs.map(move |(_, job)| (job.id.clone(), batch.clone()))
+        });
+        let jobs: BTreeMap<JobId, Arc<Batch>> = jobs.collect();
+        let mut free_in = BinaryHeap::new();
+        for (id, batch) in &jobs {
+            let Some((at, job)) = batch.job(id) else {
+                continue;
+            };
+            if matches!(job.state, JobState::Active) {
+                let Some(left) = self.expected_time(batch, &batch.tiers[at], job).await? else {
+                    return Ok(None);
+                };
+                free_in.push(Reverse(left));
+            }
+        }
+        for id in &queue[..place] {
+            let found = jobs.get(id).and_then(|batch| Some((batch, batch.job(id)?)));
+            let Some((batch, (at, job))) = found else {
+                continue;
+            };
+            let takes = self.expected_time(batch, &batch.tiers[at], job).await?;
+            let (Some(takes), Some(Reverse(free))) = (takes, free_in.pop()) else {
+                return Ok(None);
+            };
+            free_in.push(Reverse(free + takes));
+        }
+        Ok(free_in.pop().map(|Reverse(free)| free))
+    }
+
+    /// How long the rows of a job that have no outcome will take all its workers.
+    async fn expected_time(
+        &self,
+        batch: &Batch,
+        tier: &Tier,
+        job: &Job,
+    ) -> Result<Option<Duration>, StoreError> {
+        let Some(manifest) = &job.manifest else {
+            return Ok(None);
+        };
+        let key = history_key(tier, job);
+        let cell = self
+            .history(&batch.namespace_id, &key, HISTORY_DAYS)
+            .await?;
+        let Some(row_us) = cell.worker_us_per_row.quantile(0.5) else {
+            return Ok(None);
+        };
+        let done = self.store().job_counts(&job.id).await?.rows.total();
+        let left = manifest.rows.saturating_sub(done);
+        let all_us = left.saturating_mul(row_us) / u64::from(job.resources.workers().max(1));
+        Ok(Some(Duration::from_micros(all_us)))
     }
 
     /// The tenant's jobs that wait for capacity, in the order of admission, and how many jobs of all tenants wait.

@@ -20,7 +20,7 @@ use crate::control::Control;
 use crate::error::{ReportError, RequestError};
 use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
-use crate::{heal, spec, summary};
+use crate::{heal, replace, spec, summary};
 
 /// Deaths that are remembered as told; a driver repeats those of one heartbeat at most.
 const DEATHS_MAX: usize = fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
@@ -62,12 +62,12 @@ impl Control {
         if !*open {
             return Err(superseded("its end has been counted"));
         }
-        let (documents, commit) = sort(attempt, &live.fence, report.rows)?;
+        let (documents, mut commit) = sort(attempt, &live.fence, report.rows)?;
+        let (namespace, batch) = (&live.fence.namespace_id, &live.fence.batch_id);
         for (collection, documents) in documents {
-            let namespace = &live.fence.namespace_id;
-            self.index()
-                .upsert(namespace, &collection, documents)
-                .await?;
+            let old = replace::write(self, namespace, batch, &collection, documents).await?;
+            commit.replaced += old.replaced;
+            commit.deleted += old.deleted;
         }
         let counts = self.store().record_rows(commit).await?;
         self.stop_what_fails_too_much(&live.fence, counts.rows)
@@ -282,6 +282,8 @@ fn sort(
         tier_num: fence.tier_num,
         outcomes,
         errors,
+        replaced: 0,
+        deleted: 0,
     };
     Ok((documents, commit))
 }

@@ -15,6 +15,8 @@ use fettle_ports::{
     ObjectRecord, StoreError, StoreExt,
 };
 
+use serde_json::{Map, Value};
+
 use crate::control::Shared;
 
 /// Objects or documents that are read at a time; a page stays small beside the manifest itself.
@@ -59,12 +61,26 @@ struct Rows {
     /// Collection and source of the rows that are there.
     known: BTreeSet<(CollectionId, String)>,
     sizes: Vec<u64>,
+    /// Sources that do not match the filter of their collection.
+    left_out: u64,
     /// Whether rows whose documents exist are skipped.
     dedup: bool,
     skipped: SkippedRows,
 }
 
 impl Rows {
+    /// Whether a source with these fields becomes a row of the collection; counts those that do not.
+    fn takes(
+        &mut self,
+        collection: &CollectionRecord,
+        fields: impl FnOnce() -> Map<String, Value>,
+    ) -> bool {
+        let filter = collection.source_filter.as_ref();
+        let is_taken = filter.is_none_or(|filter| filter.matches(&fields()));
+        self.left_out += u64::from(!is_taken);
+        is_taken
+    }
+
     fn is_new(&mut self, row: &ManifestRow) -> bool {
         self.known
             .insert((row.collection_id.clone(), row.source_id.clone()))
@@ -143,6 +159,7 @@ pub(crate) async fn build(
         writer: ManifestWriter::new()?,
         known: BTreeSet::new(),
         sizes: Vec::new(),
+        left_out: 0,
         dedup: skips_existing(shared, batch).await?,
         skipped: SkippedRows::default(),
     };
@@ -178,6 +195,7 @@ pub(crate) async fn build(
         key,
         rows: count,
         sizes: RowSizes::of(rows.sizes),
+        left_out: rows.left_out,
     };
     Ok((manifest, rows.skipped))
 }
@@ -238,9 +256,14 @@ async fn from_objects(
             .map(|object| (object.object_id.clone(), object))
             .collect();
         // An object that was deleted meanwhile still counts; its row fails for want of input.
-        let page = page
-            .iter()
-            .map(|id| object_row(collection, id.as_str(), found.remove(id)))
+        let mut sources: Vec<_> = page.iter().map(|id| (id, found.remove(id))).collect();
+        sources.retain(|(_, object)| match object {
+            Some(object) => rows.takes(collection, || object.searchable()),
+            None => true,
+        });
+        let page = sources
+            .into_iter()
+            .map(|(id, object)| object_row(collection, id.as_str(), object))
             .collect();
         rows.push_new(shared, batch, &collection.collection_id, page)
             .await?;
@@ -298,9 +321,10 @@ async fn from_documents(
             .list(&batch.namespace_id, source, &query)
             .await?;
         let documents = page.documents.into_iter();
-        let page_rows = documents
+        let mut page_rows: Vec<ManifestRow> = documents
             .map(|document| document_row(collection, source, document))
             .collect();
+        page_rows.retain(|row| rows.takes(collection, || row.fields.clone()));
         rows.push_new(shared, batch, &collection.collection_id, page_rows)
             .await?;
         query.cursor = page.next_cursor;

@@ -116,6 +116,7 @@ fn prepared(generation: u32, n: u8, rows: u64, skipped: SkippedRows) -> Event {
         key: "m".into(),
         rows,
         sizes: None,
+        left_out: 0,
     };
     Event::ManifestBuilt {
         job: job_id(n),

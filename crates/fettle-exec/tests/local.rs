@@ -138,6 +138,7 @@ fn spec(job: &JobId) -> AttemptSpec {
             key: "m".to_owned(),
             rows: 1,
             sizes: None,
+            left_out: 0,
         },
         pending: RowRanges::default(),
         extractor: ExtractorRef {

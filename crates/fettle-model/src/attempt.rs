@@ -18,6 +18,9 @@ pub struct ManifestRef {
     /// How large they are; none where no row's size is known.
     #[serde(default)]
     pub sizes: Option<RowSizes>,
+    /// Sources that are no rows, because they do not match the filter of their collection.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// How large the rows of a manifest are, in bytes, as far as sizes are known.

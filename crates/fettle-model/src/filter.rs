@@ -1,7 +1,11 @@
 //! Filters over fields: AND, OR, NOT of conditions. One evaluator serves objects, documents and lists alike.
 
+use std::collections::BTreeSet;
+
+use rust_stemmers::{Algorithm, Stemmer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use unicode_segmentation::UnicodeSegmentation;
 
 /// Filters may nest this deep; deeper ones are a mistake or an attack.
 pub const FILTER_DEPTH_MAX: usize = 16;
@@ -32,6 +36,12 @@ pub enum Operator {
     StartsWith,
     /// A text ends with a text.
     EndsWith,
+    /// A text contains a text, whatever the case.
+    Text,
+    /// A text has these words, one after the other, whatever the case.
+    Phrase,
+    /// A text has each of these words, by their English stems, whatever the case.
+    Words,
     /// Present (`true`) or absent (`false`).
     Exists,
     /// Null or absent (`true`), or neither (`false`).
@@ -153,6 +163,11 @@ impl Condition {
             Operator::EndsWith => {
                 present.is_some_and(|v| self.text(v, case, |text, part| text.ends_with(part)))
             }
+            Operator::Text => {
+                present.is_some_and(|v| self.text(v, false, |text, part| text.contains(part)))
+            }
+            Operator::Phrase => present.is_some_and(|v| self.text(v, false, has_phrase)),
+            Operator::Words => present.is_some_and(|v| self.text(v, false, has_words)),
             Operator::Exists => found.is_some() == self.value.as_bool().unwrap_or(true),
             Operator::IsNull => present.is_none() == self.value.as_bool().unwrap_or(true),
         }
@@ -177,6 +192,27 @@ impl Condition {
             _ => false,
         }
     }
+}
+
+/// Whether the words of `phrase` follow one another in `text`; both are in lower case.
+fn has_phrase(text: &str, phrase: &str) -> bool {
+    let wanted: Vec<&str> = phrase.unicode_words().collect();
+    let found: Vec<&str> = text.unicode_words().collect();
+    !wanted.is_empty() && found.windows(wanted.len()).any(|part| part == wanted)
+}
+
+/// Whether each of `words` is in `text`, by its stem; both are in lower case.
+fn has_words(text: &str, words: &str) -> bool {
+    let stemmer = Stemmer::create(Algorithm::English);
+    let found: BTreeSet<_> = text
+        .unicode_words()
+        .map(|word| stemmer.stem(word))
+        .collect();
+    let mut wanted = words
+        .unicode_words()
+        .map(|word| stemmer.stem(word))
+        .peekable();
+    wanted.peek().is_some() && wanted.all(|word| found.contains(&word))
 }
 
 /// The value at a dotted path; a field whose own name has dots is found too.
@@ -214,8 +250,7 @@ mod tests {
 
     #[track_caller]
     fn check(filter: Value, expected: bool) {
-        let fields =
-            json!({"name": "Ada", "age": 36, "tags": ["x", "y"], "a": {"b": 1}, "none": null});
+        let fields = json!({"name": "Ada", "age": 36, "tags": ["x", "y"], "a": {"b": 1}, "none": null, "said": "Running late, again"});
         let filter: Filter = serde_json::from_value(filter).unwrap();
         assert_eq!(
             filter.matches(fields.as_object().unwrap()),
@@ -263,6 +298,20 @@ mod tests {
             json!({"field": "name", "operator": "starts_with", "value": "A"}),
             true,
         );
+        for (operator, value, expected) in [
+            ("text", "UNNIN", true),
+            ("phrase", "running late", true),
+            ("phrase", "late running", false),
+            ("phrase", "runn", false),
+            ("words", "late run", true),
+            ("words", "late walk", false),
+            ("words", " ", false),
+        ] {
+            check(
+                json!({"field": "said", "operator": operator, "value": value}),
+                expected,
+            );
+        }
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub trait Blobs: Send + Sync {
         content_type: &str,
         expires_in: Duration,
     ) -> Result<Option<String>, BlobError>;
+    /// An address at which anybody may `GET` this blob for `expires_in`; none where the store cannot be reached by clients.
+    async fn sign_get(&self, key: &str, expires_in: Duration) -> Result<Option<String>, BlobError>;
     /// The whole blob.
     async fn get(&self, key: &str) -> Result<Bytes, BlobError>;
     /// Its size.

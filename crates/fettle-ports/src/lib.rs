@@ -32,7 +32,8 @@ pub use index::{
 };
 pub use records::{
     ApiKeyRecord, BatchRecord, BlobRecord, BucketRecord, CollectionRecord, CollectionSource,
-    NamespaceRecord, ObjectRecord, PluginRecord, Resource, ResourceKind, TaskRecord, UserKey,
+    NamespaceRecord, ObjectRecord, PluginRecord, Resource, ResourceKind, ScheduleRecord,
+    ScheduleTrigger, TaskRecord, UserKey,
 };
 pub use requests::{KnownRequest, RequestKey, RequestLog, StoredAnswer};
 pub use row_errors::{
@@ -40,8 +41,8 @@ pub use row_errors::{
     StoredErrorGroup, StoredRowError,
 };
 pub use store::{
-    BatchCommit, BatchFilter, EffectId, JobCounts, Page, PendingEffect, RowsCommit, Store,
-    StoreError, StoreExt, Submission, TrackRecord,
+    BatchCommit, BatchFilter, EffectId, JobCounts, ObjectStats, Page, PendingEffect, RowsCommit,
+    Store, StoreError, StoreExt, Submission, TrackRecord,
 };
 pub use upload::{StoredFile, UploadRecord, UploadStatus};
 pub use webhook::{Secret, WebhookChannel, WebhookRecord};

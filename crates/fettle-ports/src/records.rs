@@ -2,6 +2,7 @@
 
 use fettle_model::attempt::FieldCopy;
 use fettle_model::extractor::PluginSource;
+use fettle_model::filter::Filter;
 use fettle_model::{
     ApiKeyId, BatchGroupId, BatchId, BlobId, BucketId, CollectionId, ExtractorRef, HealingPolicy,
     NamespaceId, ObjectId, PluginId, TaskId, UnixMillis,
@@ -29,6 +30,8 @@ pub enum ResourceKind {
     Webhook,
     /// `UploadRecord`; the name tells bucket and content.
     Upload,
+    /// `ScheduleRecord`; id and name are the collection's id.
+    Schedule,
 }
 
 impl ResourceKind {
@@ -44,6 +47,7 @@ impl ResourceKind {
             Self::Task => "task",
             Self::Webhook => "webhook",
             Self::Upload => "upload",
+            Self::Schedule => "schedule",
         }
     }
 }
@@ -157,6 +161,9 @@ pub struct CollectionRecord {
     pub description: Option<String>,
     /// Where its rows come from.
     pub source: CollectionSource,
+    /// Only sources that match become rows; all of them where there is none.
+    #[serde(default)]
+    pub source_filter: Option<Filter>,
     /// What makes documents of them.
     pub extractor: ExtractorRef,
     /// Input key of the extractor → source field: `{"text": "body"}`.
@@ -180,6 +187,48 @@ pub struct CollectionRecord {
 }
 resource!(CollectionRecord, Collection, collection_id, |r| &r
     .collection_name);
+
+/// When a collection is filled anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ScheduleTrigger {
+    /// At times of the calendar.
+    Cron {
+        /// Five fields: minute, hour, day of the month, month, day of the week.
+        expression: String,
+        /// Whose clocks count, such as `Europe/Berlin`.
+        timezone: String,
+    },
+    /// So long after the last time.
+    Interval {
+        /// In seconds.
+        seconds: u64,
+    },
+}
+
+/// A collection that is filled anew by the clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleRecord {
+    /// The tenant.
+    pub namespace_id: NamespaceId,
+    /// The collection; it has one schedule at most.
+    pub collection_id: CollectionId,
+    /// When.
+    pub trigger: ScheduleTrigger,
+    /// What it is for.
+    pub description: Option<String>,
+    /// When it is due next.
+    pub next_at: UnixMillis,
+    /// When it ran last.
+    pub last_at: Option<UnixMillis>,
+    /// The batches of that time.
+    pub last_batch_ids: Vec<BatchId>,
+    /// Why not all of them were submitted.
+    pub last_error: Option<String>,
+}
+resource!(ScheduleRecord, Schedule, collection_id, |r| r
+    .collection_id
+    .as_str());
 
 /// An API key. The secret is never kept, only its hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -288,8 +337,11 @@ pub struct BlobRecord {
     pub mime_type: Option<String>,
     /// Size in bytes, where known.
     pub size_bytes: Option<u64>,
-    /// Blake3 in hexadecimal, where known.
+    /// Blake3 in hexadecimal, or `sha256:HEX` as its user says; none where neither is known.
     pub hash: Option<String>,
+    /// Where it lies in the bucket, for people.
+    #[serde(default)]
+    pub key_prefix: Option<String>,
     /// The user's own notes.
     #[serde(default)]
     pub metadata: Map<String, Value>,
@@ -326,6 +378,32 @@ pub struct ObjectRecord {
     pub created_at: UnixMillis,
     /// When it was last changed.
     pub updated_at: UnixMillis,
+}
+
+impl ObjectRecord {
+    /// What filters and searches of objects see: its own fields, its inline blobs by property, and what every object has.
+    #[must_use]
+    pub fn searchable(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        for blob in &self.blobs {
+            let value = blob
+                .inline
+                .clone()
+                .or_else(|| blob.address.clone().map(Value::from));
+            fields.insert(blob.property.clone(), value.unwrap_or_default());
+        }
+        fields.extend(self.fields.clone());
+        let created = jiff::Timestamp::from_millisecond(self.created_at.0);
+        let created = created.unwrap_or(jiff::Timestamp::MAX);
+        let own = [
+            ("object_id", Value::from(self.object_id.as_str())),
+            ("bucket_id", Value::from(self.bucket_id.as_str())),
+            ("key_prefix", Value::from(self.key_prefix.clone())),
+            ("created_at", Value::from(format!("{created:.3}"))),
+        ];
+        fields.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        fields
+    }
 }
 
 /// A batch as its user made it; what it does once submitted is the orchestrator's `Batch`.

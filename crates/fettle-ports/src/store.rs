@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use fettle_core::{Batch, Effect, FailedRows, Remedy, ReopenRows, SkipRows, TimelineEntry};
 use fettle_model::{
     AttemptEvidence, AttemptId, BatchId, BatchStatus, BucketId, CollectionId, JobId, NamespaceId,
-    ObjectId, RowCounts, RowNumber, RowOutcome, StageTimings,
+    ObjectId, RowCounts, RowNumber, RowOutcome, StageTimings, UnixMillis,
 };
 use serde_json::Value;
 
@@ -132,6 +132,10 @@ pub struct RowsCommit {
     pub tier_num: u32,
     /// Row, outcome, documents written.
     pub outcomes: Vec<(RowNumber, RowOutcome, u32)>,
+    /// Documents of earlier batches that were written anew.
+    pub replaced: u64,
+    /// Documents that were removed, because their source has become fewer documents.
+    pub deleted: u64,
     /// Errors of the failed rows.
     pub errors: Vec<FailedRow>,
 }
@@ -156,6 +160,21 @@ pub struct JobCounts {
     pub rows: RowCounts,
     /// Documents written by rows with an outcome.
     pub documents: u64,
+    /// Those of them that took the place of a document of an earlier batch.
+    pub replaced: u64,
+    /// Documents that were removed, because their source has become fewer documents.
+    pub deleted: u64,
+}
+
+/// What a bucket holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ObjectStats {
+    /// Its objects.
+    pub objects: u64,
+    /// What their blobs have in all, in bytes, as far as it is known.
+    pub bytes: u64,
+    /// When the newest of them was made.
+    pub newest_at: Option<UnixMillis>,
 }
 
 /// Which batches to list.
@@ -257,12 +276,12 @@ pub trait Store: EventLog + RequestLog + Send + Sync {
         bucket: &BucketId,
         id: &ObjectId,
     ) -> Result<(), StoreError>;
-    /// How many objects a bucket has, and their known bytes.
+    /// What a bucket holds.
     async fn object_stats(
         &self,
         namespace: &NamespaceId,
         bucket: &BucketId,
-    ) -> Result<(u64, u64), StoreError>;
+    ) -> Result<ObjectStats, StoreError>;
 
     // Batches.
 
@@ -347,6 +366,13 @@ pub trait Store: EventLog + RequestLog + Send + Sync {
         batch: &BatchId,
         query: &RowErrorQuery,
     ) -> Result<(Vec<StoredRowError>, u64), StoreError>;
+    /// How many sources of a tier failed in as many rows as they have, which is `rows`, and how many in fewer.
+    async fn failed_sources(
+        &self,
+        batch: &BatchId,
+        tier_num: u32,
+        rows: u64,
+    ) -> Result<(u64, u64), StoreError>;
     /// A batch's row errors by what they have in common, the largest groups first, `limit` of them at most.
     async fn error_groups(&self, batch: &BatchId, limit: u64) -> Result<ErrorGroups, StoreError>;
     /// Adds evidence to what is kept of an attempt (`AttemptEvidence::absorb`) and, where given, replaces its stage timings. Returns

@@ -205,6 +205,7 @@ impl World {
             key: format!("{job}"),
             rows: rows as u64,
             sizes: None,
+            left_out: 0,
         };
         let counts = self.counts(job);
         let event = Event::ManifestBuilt {

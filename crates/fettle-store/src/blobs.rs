@@ -153,6 +153,16 @@ impl Blobs for ObjectBlobs {
         Ok(Some(signed.into()))
     }
 
+    async fn sign_get(&self, key: &str, expires_in: Duration) -> Result<Option<String>, BlobError> {
+        let path = self.keys.path(key)?;
+        let Some(signer) = &self.signer else {
+            return Ok(None);
+        };
+        let signed = signer.signed_url(Method::GET, &path, expires_in).await;
+        let signed = signed.map_err(|error| blob_error(key, &error))?;
+        Ok(Some(signed.into()))
+    }
+
     async fn get(&self, key: &str) -> Result<Bytes, BlobError> {
         let path = self.keys.path(key)?;
         let failed = |error| blob_error(key, &error);

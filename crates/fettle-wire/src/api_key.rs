@@ -35,6 +35,8 @@ pub struct PatchApiKeyRequest {
     pub scopes: Option<Vec<ResourceScope>>,
     /// A new end.
     pub expires_at: Option<Timestamp>,
+    /// `revoked` takes the key back for good.
+    pub status: Option<KeyStatus>,
 }
 
 /// What a key may do.

@@ -248,6 +248,10 @@ pub struct BatchModel {
     pub error_summary: Option<BTreeMap<String, u64>>,
     /// Objects that failed, the first of them.
     pub failed_objects: Vec<FailedObjectRecord>,
+    /// Objects that failed in some collections of the first tier and have documents in others, at most 100 failures.
+    pub partial_objects: Vec<PartialObjectRecord>,
+    /// How many such objects there are; none where the first tier has one collection.
+    pub partial_object_count: Option<u64>,
     /// How many objects failed.
     pub failed_object_count: u64,
     /// Objects without an outcome after the end; none when all have one.
@@ -266,7 +270,9 @@ pub struct BatchModel {
     pub queue_context: Option<Map<String, Value>>,
     /// Documents written by it.
     pub documents_written: Option<u64>,
-    /// Documents of it that were deleted by request; none where none was.
+    /// Those of them that took the place of a document of an earlier batch.
+    pub documents_replaced: Option<u64>,
+    /// Documents that were removed because their source has become fewer documents, or of this batch by request.
     pub documents_deleted: Option<u64>,
     /// Whether its documents can be listed.
     pub documents_resolvable: bool,
@@ -288,6 +294,8 @@ pub struct BatchModel {
     pub max_deploy_resubmits: u32,
     /// How often a lost driver or node was replaced.
     pub node_death_resubmit_count: u32,
+    /// How often an attempt was replaced because its node was taken away or updated.
+    pub deploy_resubmit_count: u32,
     /// Not used.
     pub lifecycle: Option<String>,
     /// Not used.
@@ -323,6 +331,19 @@ pub struct DedupAudit {
     pub skipped_object_ids: Vec<String>,
     /// For people.
     pub reason: String,
+}
+
+/// What an object lacks that failed in some collections only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartialObjectRecord {
+    /// The object.
+    pub object_id: String,
+    /// The extractor whose documents it lacks.
+    pub missing_feature: String,
+    /// The collection that has none of it.
+    pub collection_id: String,
+    /// What was said.
+    pub error: String,
 }
 
 /// An object that failed.

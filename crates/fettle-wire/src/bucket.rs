@@ -25,6 +25,19 @@ pub struct CreateBucketRequest {
     pub healing: Option<HealingPolicy>,
 }
 
+/// Sums over the buckets of a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BucketListStats {
+    /// Objects of all buckets.
+    pub total_objects: u64,
+    /// What their blobs hold, in bytes.
+    pub total_size_bytes: u64,
+    /// Objects of a bucket on average.
+    pub avg_objects_per_bucket: f64,
+    /// Bytes of a bucket on average.
+    pub avg_size_per_bucket: f64,
+}
+
 /// `PATCH` and `PUT /v1/buckets/{id}`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -196,6 +209,8 @@ pub struct BucketResponse {
     pub object_count: u64,
     /// Their known bytes.
     pub total_size_bytes: u64,
+    /// When its newest object was made.
+    pub last_upload_at: Option<Timestamp>,
     /// Batches by state.
     pub batch_stats: BatchStatistics,
     /// Always `ACTIVE`.

@@ -1,10 +1,13 @@
 //! Collections.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::batch::DedupStrategy;
+use crate::bucket::BucketSchema;
 use crate::filter::SentFilter;
 use crate::time::Timestamp;
 
@@ -24,10 +27,43 @@ pub struct CreateCollectionRequest {
     pub enabled: Option<bool>,
     /// The user's own notes.
     pub metadata: Option<Map<String, Value>>,
+    /// When it is filled anew by itself.
+    pub schedule: Option<ScheduleRequest>,
+}
+
+/// When a collection is filled anew by itself.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRequest {
+    /// `cron` or `interval`.
+    pub trigger_type: String,
+    /// `{"cron_expression": "0 2 * * *", "timezone": "UTC"}`, or `{"interval_seconds": 3600, "start_immediately": true}`.
+    pub schedule_config: Map<String, Value>,
+    /// What it is for.
+    pub description: Option<String>,
+}
+
+/// When a collection is filled anew by itself, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleModel {
+    /// `cron` or `interval`.
+    pub trigger_type: String,
+    /// As it was given.
+    pub schedule_config: Map<String, Value>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// When it is due next. Beyond the contract, as what follows.
+    pub next_run_at: Timestamp,
+    /// When it was due last.
+    pub last_run_at: Option<Timestamp>,
+    /// The batches of that time.
+    pub last_batch_ids: Vec<String>,
+    /// Why not all of them were submitted.
+    pub last_error: Option<String>,
 }
 
 /// Where rows come from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceRequest {
     /// `bucket` or `collection`.
@@ -42,6 +78,16 @@ pub struct SourceRequest {
     pub collection_ids: Option<Vec<String>>,
     /// Accepted empty, as the published client sends it; fields are mapped by the extractor.
     pub field_map: Option<Map<String, Value>>,
+    /// Only sources that match become rows.
+    pub source_filters: Option<SourceFilters>,
+}
+
+/// Which of a source's objects or documents become rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceFilters {
+    /// Only those that match.
+    pub filters: Option<SentFilter>,
 }
 
 /// An extractor with its settings.
@@ -57,11 +103,36 @@ pub struct FeatureExtractorRequest {
     /// Parameters under their older name.
     pub params: Option<Map<String, Value>>,
     /// `{"text": "body"}`, or a list of `{input_key, path}`.
+    #[schemars(with = "Option<InputMappings>")]
     pub input_mappings: Option<Value>,
     /// Fields that are copied.
     pub field_passthrough: Option<Vec<FieldPassthrough>>,
     /// Whether all source fields are copied.
     pub include_all_source_fields: Option<bool>,
+}
+
+/// Both forms of mappings.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is a schema; the API reads either form")]
+enum InputMappings {
+    /// Input key → source field.
+    Named(BTreeMap<String, String>),
+    /// One by one.
+    Listed(Vec<InputMapping>),
+}
+
+/// Where an input comes from.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it is a schema; the API reads either form")]
+struct InputMapping {
+    /// The extractor's input.
+    input_key: String,
+    /// The source field, as a dotted path.
+    path: Option<String>,
+    /// `payload` and `blob` both look among the source's fields and blobs.
+    #[schemars(extend("enum" = crate::values::or_null(&crate::values::INPUT_SOURCES)))]
+    source_type: Option<String>,
 }
 
 /// A field that is copied.
@@ -107,12 +178,22 @@ pub struct CollectionResponse {
     pub source: SourceResponse,
     /// What makes documents of them.
     pub feature_extractor: FeatureExtractorConfig,
+    /// What it reads: the schemas of its buckets, or what its source collections make.
+    pub input_schema: BucketSchema,
+    /// What it makes.
+    pub output_schema: Option<BucketSchema>,
     /// JSON Schema of its documents.
-    pub output_schema: Option<Value>,
+    pub document_schema: Option<Value>,
+    /// The schemas of the buckets at the beginning, by their ids.
+    pub source_bucket_schemas: BTreeMap<String, BucketSchema>,
+    /// The collections that it stands on, the nearest first.
+    pub source_lineage: Vec<LineageEntry>,
     /// Its vectors.
     pub vector_indexes: Vec<VectorIndexModel>,
     /// Whether batches feed it.
     pub enabled: bool,
+    /// When it is filled anew by itself.
+    pub schedule: Option<ScheduleModel>,
     /// Always `active`.
     pub lifecycle_state: String,
     /// The user's own notes.
@@ -127,8 +208,19 @@ pub struct CollectionResponse {
     pub updated_at: Timestamp,
 }
 
+/// Sums over the collections of a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CollectionListStats {
+    /// Documents of all collections.
+    pub total_documents: u64,
+    /// Documents of a collection on average.
+    pub avg_documents_per_collection: f64,
+    /// Different extractors in use.
+    pub total_feature_extractors: u64,
+}
+
 /// Where rows come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceResponse {
     /// `bucket` or `collection`.
     #[serde(rename = "type")]
@@ -143,6 +235,20 @@ pub struct SourceResponse {
     /// The collections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collection_ids: Option<Vec<String>>,
+    /// Only sources that match become rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_filters: Option<SourceFilters>,
+}
+
+/// A collection that another stands on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LineageEntry {
+    /// Where its rows come from.
+    pub source_config: SourceResponse,
+    /// What makes documents of them.
+    pub feature_extractor: FeatureExtractorConfig,
+    /// What it makes.
+    pub output_schema: BucketSchema,
 }
 
 /// An extractor with its settings, complete.
@@ -155,6 +261,8 @@ pub struct FeatureExtractorConfig {
     /// Version.
     pub version: String,
     /// Parameters; those that were left out have their values.
+    pub parameters: Map<String, Value>,
+    /// The same under their older name.
     pub params: Map<String, Value>,
     /// Input key → source field.
     pub input_mappings: Map<String, Value>,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::object::OpenBody;
+use crate::time::Timestamp;
 
 /// `POST /v1/collections/{id}/documents`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -22,13 +23,38 @@ pub struct CreateDocumentRequest {
     pub source_document_id: Option<String>,
     /// That document's collection.
     pub source_collection_id: Option<String>,
+    /// The bucket of that object.
+    pub root_bucket_id: Option<String>,
+    /// What it was made of; follows from the ids above when left out.
+    #[schemars(extend("enum" = crate::values::or_null(&crate::values::LINEAGE_SOURCES)))]
+    pub source_type: Option<String>,
+    /// Where it stands in its lineage, for people.
+    pub lineage_path: Option<String>,
+    /// The steps from the object to it.
+    pub lineage_chain: Option<Vec<LineageStep>>,
     /// What the content is known by.
     pub content_hash: Option<String>,
+    /// A field of its own like any other.
+    pub metadata: Option<Map<String, Value>>,
     /// Vectors by the collection's vector names.
     pub vectors: Option<BTreeMap<String, Vec<f32>>>,
     /// Its fields: all keys that are not above.
     #[serde(skip)]
     pub fields: Map<String, Value>,
+}
+
+/// A step of a document's making.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LineageStep {
+    /// The collection that it led to.
+    pub collection_id: String,
+    /// What did it.
+    pub feature_extractor_id: String,
+    /// The document that it led to.
+    pub document_id: Option<String>,
+    /// When.
+    pub timestamp: Option<Timestamp>,
 }
 
 impl OpenBody for CreateDocumentRequest {
@@ -38,7 +64,12 @@ impl OpenBody for CreateDocumentRequest {
         "root_object_id",
         "source_document_id",
         "source_collection_id",
+        "root_bucket_id",
+        "source_type",
+        "lineage_path",
+        "lineage_chain",
         "content_hash",
+        "metadata",
         "vectors",
     ];
 
@@ -80,6 +111,8 @@ pub struct VisibilityReason {
 pub struct DiagnosticHistory {
     /// The entries.
     pub entries: Vec<DiagnosticHistoryEntry>,
+    /// Why there are none, where there are none.
+    pub reason: Option<String>,
 }
 
 /// One thing that happened.

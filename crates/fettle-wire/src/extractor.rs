@@ -1,5 +1,7 @@
 //! Feature extractors and plugins.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -41,6 +43,12 @@ pub struct FeatureExtractorResponse {
     pub required_payload_indexes: Vec<Value>,
     /// `batch`.
     pub capabilities: Vec<String>,
+    /// The kind of content that it is for.
+    pub category: String,
+    /// Type of each input that can be mapped.
+    pub expected_input_types: BTreeMap<String, String>,
+    /// A `feature_extractor` of a collection, to begin from.
+    pub example_usage: Map<String, Value>,
 }
 
 /// A vector that an extractor makes.

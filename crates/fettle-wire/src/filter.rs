@@ -4,17 +4,17 @@
 
 use std::borrow::Cow;
 
-use fettle_model::filter::Filter;
+use fettle_model::filter::{Filter, Logic};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// What a filter looks like, for people whose filter does not.
-const FORM: &str = "a filter is {\"AND\" | \"OR\" | \"NOT\": [filters]} or {field, operator, value}; operators are eq, ne, gt, lt, gte, lte, in, nin, contains, starts_with, ends_with, exists, is_null";
+const FORM: &str = "a filter is {\"AND\" | \"OR\" | \"NOT\": [filters]} or {field, operator, value}; operators are eq, ne, gt, lt, gte, lte, in, nin, contains, starts_with, ends_with, text, phrase, words, exists, is_null";
 
 /// The operators of a condition.
-const OPERATORS: [&str; 13] = [
+const OPERATORS: [&str; 16] = [
     "eq",
     "ne",
     "gt",
@@ -26,6 +26,9 @@ const OPERATORS: [&str; 13] = [
     "contains",
     "starts_with",
     "ends_with",
+    "text",
+    "phrase",
+    "words",
     "exists",
     "is_null",
 ];
@@ -35,6 +38,20 @@ const OPERATORS: [&str; 13] = [
 /// The published client writes `case_sensitive` into conditions too, where the vocabulary has it on combinations only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SentFilter(pub Filter);
+
+impl Serialize for SentFilter {
+    /// As a combination, which is the only form that the published client reads.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Filter::Logic(logic) => logic.serialize(serializer),
+            condition @ Filter::Condition(_) => Logic {
+                and: Some(vec![condition.clone()]),
+                ..Logic::default()
+            }
+            .serialize(serializer),
+        }
+    }
+}
 
 impl JsonSchema for SentFilter {
     fn schema_name() -> Cow<'static, str> {

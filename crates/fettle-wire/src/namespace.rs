@@ -69,6 +69,29 @@ pub struct NamespaceStatsResponse {
     pub document_count_complete: bool,
 }
 
+/// Sums over the namespaces that a key may see.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NamespaceListStats {
+    /// Buckets of all namespaces.
+    pub total_buckets: u64,
+    /// Collections of all namespaces.
+    pub total_collections: u64,
+    /// Objects of all namespaces.
+    pub total_objects: u64,
+    /// Documents of all namespaces.
+    pub total_documents: u64,
+    /// Whether `total_documents` counts all collections.
+    pub total_documents_complete: bool,
+    /// Buckets of a namespace on average.
+    pub avg_buckets_per_namespace: f64,
+    /// Collections of a namespace on average.
+    pub avg_collections_per_namespace: f64,
+    /// Objects of a namespace on average.
+    pub avg_objects_per_namespace: f64,
+    /// Documents of a namespace on average.
+    pub avg_documents_per_namespace: f64,
+}
+
 /// A namespace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NamespaceModel {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::bucket::FieldType;
 use crate::filter::SentFilter;
-use crate::page::{PageQuery, PaginationResponse};
+use crate::page::{PageQuery, PaginationResponse, Sort};
 use crate::time::Timestamp;
 
 /// Objects in one batch request: as many as one transaction takes without making others wait.
@@ -95,13 +95,16 @@ pub struct PatchObjectRequest {
     pub key_prefix: Option<String>,
     /// Accepted with the client's default.
     pub skip_duplicates: Option<bool>,
+    /// Fields to change, which leaves all others as they are, with PUT too. What the object has in a field `metadata` of its
+    /// own is changed there, all else at its root.
+    pub metadata: Option<Map<String, Value>>,
     /// Fields to set: all keys that are not above. With PATCH a null removes the field.
     #[serde(skip)]
     pub fields: Map<String, Value>,
 }
 
 impl OpenBody for PatchObjectRequest {
-    const KEYS: &'static [&'static str] = &["key_prefix", "skip_duplicates"];
+    const KEYS: &'static [&'static str] = &["key_prefix", "skip_duplicates", "metadata"];
 
     fn take_fields(&mut self, fields: Map<String, Value>) {
         self.fields = fields;
@@ -121,6 +124,9 @@ pub struct CreateBlobRequest {
     pub data: Option<Value>,
     /// A confirmed upload of the bucket, in the place of `data`.
     pub upload_id: Option<String>,
+    /// SHA-256 of its bytes, as `sha256:HEX` or the digits alone. It is held against what is sent, and kept as
+    /// `details.hash` where the bytes lie elsewhere.
+    pub checksum: Option<String>,
     /// Where it lies in the bucket, for people.
     pub key_prefix: Option<String>,
     /// The user's own notes.
@@ -187,10 +193,15 @@ pub struct BlobModel {
     #[serde(rename = "type")]
     #[schemars(with = "FieldType")]
     pub blob_type: String,
+    /// Where it lies in the bucket, for people.
+    pub key_prefix: Option<String>,
     /// What is known of its file.
     pub details: BlobDetails,
     /// The user's notes, with `url` or `data`: where the bytes are, or the value itself.
     pub properties: Map<String, Value>,
+    /// An address by which anybody can read it for an hour, where asked for and possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presigned_url: Option<String>,
 }
 
 /// What is known of a blob's file.
@@ -202,7 +213,7 @@ pub struct BlobDetails {
     pub size_bytes: Option<u64>,
     /// MIME type.
     pub mime_type: Option<String>,
-    /// Blake3 in hexadecimal.
+    /// Blake3 in hexadecimal, or the `checksum` that was given of bytes that lie elsewhere.
     pub hash: Option<String>,
 }
 
@@ -242,7 +253,7 @@ pub struct ListObjectsRequest {
     pub search: Option<String>,
     /// Only these of the object's own fields.
     pub select: Option<Vec<String>>,
-    /// Accepted as `created_at`, `asc`, which is the order.
+    /// In which order: by a field of at most 10,000 that match.
     pub sort: Option<Sort>,
     /// Accepted with the client's default.
     pub return_presigned_urls: Option<bool>,
@@ -274,17 +285,6 @@ impl ListObjectsRequest {
             ..PageQuery::default()
         }
     }
-}
-
-/// An order.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Sort {
-    /// By which field.
-    pub field: String,
-    /// `asc` or `desc`.
-    #[schemars(extend("enum" = crate::values::or_null(&crate::values::DIRECTIONS)))]
-    pub direction: Option<String>,
 }
 
 /// A page of objects.

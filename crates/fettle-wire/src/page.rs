@@ -4,6 +4,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// A page holds at most this many records: a page is held in memory, and its answer is one body.
 pub const PAGE_LIMIT_MAX: u64 = 1000;
@@ -34,7 +35,7 @@ pub struct PageQuery {
 }
 
 /// The body of a list of named resources.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListRequest {
     /// How many at most.
@@ -47,10 +48,16 @@ pub struct ListRequest {
     pub page_size: Option<u64>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
-    /// Part of the name, in any case.
+    /// Part of the name.
     pub search: Option<String>,
-    /// Accepted as `false`, which is how `search` works.
+    /// Whether `search` and `filters` tell upper from lower case; they do not when left out.
     pub case_sensitive: Option<bool>,
+    /// Only records whose answers match: a filter, or values that fields must have.
+    pub filters: Option<Map<String, Value>>,
+    /// In which order; newest first when left out.
+    pub sort: Option<Sort>,
+    /// The same by several fields, the first of which counts most.
+    pub sorts: Option<Vec<Sort>>,
     /// Whether Fettle's own records are wanted; there are none.
     pub include_system: Option<bool>,
 }
@@ -69,6 +76,17 @@ impl ListRequest {
             ..PageQuery::default()
         }
     }
+}
+
+/// An order.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sort {
+    /// By which field.
+    pub field: String,
+    /// `asc` or `desc`.
+    #[schemars(extend("enum" = crate::values::or_null(&crate::values::DIRECTIONS)))]
+    pub direction: Option<String>,
 }
 
 /// What stands beside the results of a list.
@@ -99,6 +117,16 @@ pub struct ListResponse<T> {
     pub pagination: PaginationResponse,
     /// How many there are in all.
     pub total_count: u64,
+}
+
+/// The answer to a list with sums over all that it finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ListWithStats<T, S> {
+    /// The page.
+    #[serde(flatten)]
+    pub page: ListResponse<T>,
+    /// Sums over the tenant's whole list.
+    pub stats: S,
 }
 
 /// The answer to a delete.

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::page::PageQuery;
+use crate::filter::SentFilter;
+use crate::page::{PageQuery, Sort};
 use crate::time::Timestamp;
 
 /// A long operation.
@@ -30,6 +31,9 @@ pub struct TaskResponse {
     pub cancellation: Option<CancellationOutcome>,
     /// Its place among what waits for capacity, from one.
     pub queue_position: Option<u64>,
+    /// How long it will wait for capacity, from what like jobs took; none where it does not wait, where nothing is known, and in
+    /// lists.
+    pub estimated_wait_minutes: Option<f64>,
 }
 
 /// What a cancel did.
@@ -55,6 +59,10 @@ pub struct ListTasksRequest {
     pub status: Option<String>,
     /// Part of the id.
     pub search: Option<String>,
+    /// Only tasks that match.
+    pub filters: Option<SentFilter>,
+    /// In which order; newest first when left out.
+    pub sort: Option<Sort>,
     /// How many at most.
     pub limit: Option<u64>,
     /// How many to pass over.

@@ -42,9 +42,9 @@ pub struct TierTaskInfo {
     pub completed_at: Option<Timestamp>,
     /// How long it took, in milliseconds.
     pub duration_ms: Option<f64>,
-    /// Rows, once they are known.
+    /// Sources that were looked at, once they are known.
     pub source_documents_fetched: Option<u64>,
-    /// The same: collections have no filters on their sources, so nothing is held back.
+    /// Rows: the sources that match their collection's `source_filters`.
     pub documents_after_source_filter: Option<u64>,
     /// Rows that were skipped because they have none of the fields that the extractor reads, so far.
     pub documents_missing_input_fields: Option<u64>,
@@ -54,6 +54,10 @@ pub struct TierTaskInfo {
     pub documents_submitted_to_engine: Option<u64>,
     /// Documents written.
     pub documents_written: Option<u64>,
+    /// Those of them that took the place of a document of an earlier batch.
+    pub documents_replaced: Option<u64>,
+    /// Documents that were removed, because their source has become fewer documents than before.
+    pub documents_deleted: Option<u64>,
     /// Why jobs failed.
     pub errors: Vec<BatchErrorDetail>,
     /// Failed documents by category of error.

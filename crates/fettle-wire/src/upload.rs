@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::filter::SentFilter;
-use crate::object::Sort;
-use crate::page::PaginationResponse;
+use crate::page::{PaginationResponse, Sort};
 use crate::task::TaskResponse;
 use crate::time::Timestamp;
 
@@ -202,7 +201,7 @@ pub struct ListUploadsRequest {
     pub filters: Option<SentFilter>,
     /// Part of the file's name.
     pub search: Option<String>,
-    /// Accepted as it is by default: newest first.
+    /// In which order; newest first when left out.
     pub sort: Option<Sort>,
     /// Whether addresses of pending uploads are wanted.
     pub return_presigned_urls: Option<bool>,

@@ -22,6 +22,21 @@ pub(crate) const TASK_STATUSES: [&str; 16] = [
     "DEACTIVATED",
 ];
 
+/// What a document was made of.
+pub(crate) const LINEAGE_SOURCES: [&str; 4] = ["bucket", "collection", "direct_upsert", "signal"];
+
+/// What a file of a document is for.
+pub(crate) const BLOB_ROLES: [&str; 5] = ["artifact", "aux", "processed", "source", "thumbnail"];
+
+/// What a file of a document holds.
+pub(crate) const BLOB_KINDS: [&str; 6] = ["audio", "image", "other", "pdf", "text", "video"];
+
+/// Where an input of an extractor comes from.
+pub(crate) const INPUT_SOURCES: [&str; 2] = ["payload", "blob"];
+
+/// Kinds of stage.
+pub(crate) const STAGE_TYPES: [&str; 5] = ["filter", "sort", "reduce", "apply", "enrich"];
+
 /// What tasks do; Fettle has those of batches and of confirmed uploads.
 pub(crate) const TASK_TYPES: &[&str] = &[
     "api_namespaces_create",

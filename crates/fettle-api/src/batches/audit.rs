@@ -107,7 +107,7 @@ mod tests {
             Numbers {
                 rows,
                 counts,
-                documents: None,
+                ..Numbers::default()
             },
         )
     }

@@ -14,9 +14,9 @@ use fettle_wire::filter::SentFilter;
 
 use super::{create, queue_position};
 use crate::body::{InPath, OptionalBody};
+use crate::choice::check_depth;
 use crate::error::ApiError;
 use crate::lookup::{SCAN_PAGE, bucket};
-use crate::objects::{check_depth, searchable};
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
@@ -92,7 +92,7 @@ impl Bulk<'_> {
             let Some((last, _)) = rows.last() else { break };
             page.after = Some(*last);
             let objects = rows.into_iter().map(|(_, object)| object);
-            for object in objects.filter(|it| filter.is_none_or(|f| f.matches(&searchable(it)))) {
+            for object in objects.filter(|it| filter.is_none_or(|f| f.matches(&it.searchable()))) {
                 if self.objects + chunk.len() as u64 == most {
                     return self.submit(chunk).await;
                 }

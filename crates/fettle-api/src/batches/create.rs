@@ -5,7 +5,7 @@ use axum::extract::State;
 use fettle_control::SubmitOptions;
 use fettle_core::Batch;
 use fettle_model::{BatchId, BatchStatus, CollectionId, NamespaceId, ObjectId, TaskId};
-use fettle_ports::{BatchRecord, BucketRecord};
+use fettle_ports::{BatchRecord, BucketRecord, ObjectRecord};
 use fettle_wire::batch::{
     AddObjectsRequest, BATCH_NAME_LENGTH_MAX, BATCH_OBJECTS_PER_REQUEST_MAX, BatchMetadata,
     BatchModel, CreateBatchRequest, PatchBatchRequest,
@@ -18,10 +18,11 @@ use serde_json::{Map, Value};
 
 use super::{At, batch_at, submit, view};
 use crate::body::{Body, InPath, Params, parse_value};
+use crate::choice::check_depth;
 use crate::error::ApiError;
 use crate::healing;
 use crate::lookup::{bucket, collection, only};
-use crate::objects::{check_depth, scan, searchable};
+use crate::objects::scan;
 use crate::page::Wanted;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
@@ -213,7 +214,8 @@ async fn chosen_objects(
         include_total: false,
         search: None,
     };
-    let holds = |object: &_| filter.is_none_or(|filter| filter.matches(&searchable(object)));
+    let holds =
+        |object: &ObjectRecord| filter.is_none_or(|filter| filter.matches(&object.searchable()));
     let found = scan(state, bucket, &wanted, holds).await?;
     if found.next.is_some() && body.limit.is_none() {
         let message = format!(

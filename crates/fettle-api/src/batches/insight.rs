@@ -8,7 +8,7 @@ use fettle_core::{Batch, Job, Tier};
 use fettle_diagnose::{BatchFacts, Diagnosis, JobFacts, diagnose};
 use fettle_model::report::Heartbeat;
 use fettle_model::{AttemptId, InfraEvent, JobId, RowCounts, StageTimings, UnixMillis};
-use fettle_ports::BatchRecord;
+use fettle_ports::{BatchRecord, JobCounts};
 
 use crate::error::ApiError;
 use crate::state::ApiState;
@@ -18,7 +18,7 @@ pub(super) struct Insight {
     pub(super) facts: BatchFacts,
     pub(super) diagnosis: Diagnosis,
     pub(super) live: BTreeMap<AttemptId, Heartbeat>,
-    documents: BTreeMap<JobId, u64>,
+    written: BTreeMap<JobId, JobCounts>,
 }
 
 /// Rows, outcomes and documents of a job or tier.
@@ -29,6 +29,10 @@ pub(super) struct Numbers {
     pub(super) counts: RowCounts,
     /// Documents, where they were counted.
     pub(super) documents: Option<u64>,
+    /// Those that took the place of a document of an earlier batch.
+    pub(super) replaced: Option<u64>,
+    /// Documents that were removed, because their source has become fewer documents.
+    pub(super) deleted: Option<u64>,
 }
 
 impl Insight {
@@ -56,17 +60,16 @@ impl Insight {
 
     async fn of(state: &ApiState, run: &Batch, facts: BatchFacts) -> Result<Self, ApiError> {
         let control = state.control();
-        let mut documents = BTreeMap::new();
+        let mut written = BTreeMap::new();
         for (_, job) in run.jobs() {
-            let counts = control.store().job_counts(&job.id).await?;
-            documents.insert(job.id.clone(), counts.documents);
+            written.insert(job.id.clone(), control.store().job_counts(&job.id).await?);
         }
         let live = control.live(&run.id).into_iter().collect();
         Ok(Self {
             diagnosis: diagnose(&facts),
             facts,
             live,
-            documents,
+            written,
         })
     }
 
@@ -129,12 +132,15 @@ impl Insight {
 
 /// Rows, outcomes and documents of a job; as last counted where there is no insight.
 pub(super) fn of_job(job: &Job, insight: Option<&Insight>) -> Numbers {
+    let written = insight.and_then(|known| known.written.get(&job.id));
     Numbers {
         rows: job.manifest.as_ref().map(|manifest| manifest.rows),
         counts: insight
             .and_then(|known| known.job(&job.id))
             .map_or(job.counts, |facts| facts.counts),
-        documents: insight.and_then(|known| known.documents.get(&job.id).copied()),
+        documents: written.map(|counts| counts.documents),
+        replaced: written.map(|counts| counts.replaced),
+        deleted: written.map(|counts| counts.deleted),
     }
 }
 
@@ -144,10 +150,15 @@ pub(super) fn of_tier(tier: &Tier, insight: Option<&Insight>) -> Numbers {
         rows: Some(0),
         counts: RowCounts::default(),
         documents: Some(0),
+        replaced: Some(0),
+        deleted: Some(0),
     };
+    let add = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a + b);
     for numbers in tier.jobs.iter().map(|job| of_job(job, insight)) {
-        sum.rows = sum.rows.zip(numbers.rows).map(|(a, b)| a + b);
-        sum.documents = sum.documents.zip(numbers.documents).map(|(a, b)| a + b);
+        sum.rows = add(sum.rows, numbers.rows);
+        sum.documents = add(sum.documents, numbers.documents);
+        sum.replaced = add(sum.replaced, numbers.replaced);
+        sum.deleted = add(sum.deleted, numbers.deleted);
         sum.counts.processed += numbers.counts.processed;
         sum.counts.failed += numbers.counts.failed;
         sum.counts.skipped += numbers.counts.skipped;

@@ -222,6 +222,7 @@ pub(crate) fn task_of(
         error: failed,
         cancellation: None,
         queue_position: run.and_then(|run| queue_position(state, run)),
+        estimated_wait_minutes: None,
     })
 }
 

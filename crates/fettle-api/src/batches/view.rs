@@ -8,14 +8,14 @@ use fettle_core::{Batch, Job, JobState};
 use fettle_diagnose::Verdict;
 use fettle_diagnose::stuck::{StuckFinding, StuckKind};
 use fettle_model::{BatchStatus, Cause, HealingPolicy, UnixMillis};
-use fettle_ports::{ApiKeyRecord, BatchRecord, RowErrorQuery, StoreExt as _};
-use fettle_wire::batch::{BatchModel, DedupAudit, FAILED_OBJECTS_SHOWN_MAX, FailedObjectRecord};
+use fettle_ports::{ApiKeyRecord, BatchRecord, StoreExt as _};
+use fettle_wire::batch::{BatchModel, DedupAudit};
 use fettle_wire::progress::BatchProgress;
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::insight::{Insight, of_tier};
-use super::{At, batch_at, progress, queue_position, retries, view_tier};
+use super::insight::{Insight, Numbers, of_tier};
+use super::{At, batch_at, failures, progress, queue_position, retries, view_tier};
 use crate::body::InPath;
 use crate::error::ApiError;
 use crate::healing;
@@ -49,34 +49,10 @@ pub(super) async fn full(
     let mut model = shown(state, &record, run.as_ref(), insight.as_ref());
     model.submitted_by_key_prefix = key_prefix(state, &record).await?;
     model.object_ids = Some(objects.into_iter().map(String::from).collect());
-    if run.is_some() {
-        (model.failed_objects, model.failed_object_count) = failed_objects(state, &record).await?;
+    if let Some(run) = &run {
+        failures::add(state, &record, run, &mut model).await?;
     }
     Ok(model)
-}
-
-/// The objects that failed in the first tier.
-async fn failed_objects(
-    state: &ApiState,
-    record: &BatchRecord,
-) -> Result<(Vec<FailedObjectRecord>, u64), ApiError> {
-    let query = RowErrorQuery {
-        tier_num: Some(0),
-        limit: FAILED_OBJECTS_SHOWN_MAX,
-        ..RowErrorQuery::default()
-    };
-    let (errors, total) = state
-        .control()
-        .store()
-        .row_errors(&record.batch_id, &query)
-        .await?;
-    let shown = errors.into_iter().map(|stored| FailedObjectRecord {
-        object_id: stored.error.source_id,
-        error: stored.error.message,
-        error_type: stored.error.class.as_str().to_owned(),
-        timestamp: stored.error.at.into(),
-    });
-    Ok((shown.collect(), total))
 }
 
 /// A batch for lists: from its state alone.
@@ -129,7 +105,11 @@ pub(super) fn shown(
         tier_tasks: tiers,
         progress,
         queue_context: insight.and_then(|known| queue_context(run, known, place)),
-        documents_written: documents(run, insight),
+        documents_written: total(run, insight, |numbers| numbers.documents),
+        documents_replaced: total(run, insight, |numbers| numbers.replaced),
+        documents_deleted: total(run, insight, |numbers| numbers.deleted)
+            .map(|of_tiers| of_tiers + record.documents_deleted)
+            .or(base.documents_deleted),
         documents_resolvable: run.status.is_terminal(),
         retry_count: retries.count,
         max_retries: retries.max,
@@ -140,6 +120,7 @@ pub(super) fn shown(
         max_node_death_resubmits: run.healing.limit(Cause::DriverDied),
         max_deploy_resubmits: run.healing.limit(Cause::Preempted),
         node_death_resubmit_count: jobs.iter().map(|job| node_deaths(job)).sum(),
+        deploy_resubmit_count: jobs.iter().map(|job| preemptions(job)).sum(),
         last_activity_at: Some(last_activity(run, insight).into()),
         estimated_completion: completion,
         updated_at: last_activity(run, insight).max(record.updated_at).into(),
@@ -189,6 +170,8 @@ fn draft(record: &BatchRecord) -> BatchModel {
         error_summary: None,
         failed_objects: Vec::new(),
         failed_object_count: 0,
+        partial_objects: Vec::new(),
+        partial_object_count: None,
         unaccounted_object_count: None,
         dag_tiers: Vec::new(),
         current_tier: None,
@@ -197,6 +180,7 @@ fn draft(record: &BatchRecord) -> BatchModel {
         progress: None,
         queue_context: None,
         documents_written: None,
+        documents_replaced: None,
         documents_resolvable: false,
         retry_count: 0,
         retry_reason: None,
@@ -207,6 +191,7 @@ fn draft(record: &BatchRecord) -> BatchModel {
         max_node_death_resubmits: standard.limit(Cause::DriverDied),
         max_deploy_resubmits: standard.limit(Cause::Preempted),
         node_death_resubmit_count: 0,
+        deploy_resubmit_count: 0,
         lifecycle: None,
         lifecycle_reason: None,
         last_activity_at: None,
@@ -303,9 +288,18 @@ fn node_deaths(job: &Job) -> u32 {
     job.budgets.spent(Cause::DriverDied) + job.budgets.spent(Cause::AttemptLost)
 }
 
-/// Documents written by all tiers; none while a tier's are not known.
-fn documents(run: &Batch, insight: Option<&Insight>) -> Option<u64> {
-    let of = |tier| of_tier(tier, insight).documents;
+/// How often an attempt was replaced in a row because its node was taken away or updated.
+fn preemptions(job: &Job) -> u32 {
+    job.budgets.spent(Cause::Preempted)
+}
+
+/// A number over all tiers; none while a tier's is not known.
+fn total(
+    run: &Batch,
+    insight: Option<&Insight>,
+    number: impl Fn(Numbers) -> Option<u64>,
+) -> Option<u64> {
+    let of = |tier| number(of_tier(tier, insight));
     run.tiers.iter().map(of).sum()
 }
 

@@ -30,6 +30,8 @@ pub(super) fn tier(
     let attempt = first.and_then(Job::last_attempt);
     let (source_type, source_collection_ids) = source(&tier.source);
     let empty_rows = numbers.counts.skipped.saturating_sub(deduplicated(tier));
+    let manifests = tier.jobs.iter().filter_map(|job| job.manifest.as_ref());
+    let left_out: u64 = manifests.map(|manifest| manifest.left_out).sum();
     let log = first.and_then(|job| last_log(job, insight?));
     let events = insight.iter().flat_map(|known| known.events(run));
     let errors = tier.jobs.iter().flat_map(|job| errors(job, insight));
@@ -56,7 +58,7 @@ pub(super) fn tier(
         started_at: tier.started_at.map(Timestamp),
         completed_at: ended(tier.status, tier.ended_at).map(Timestamp),
         duration_ms: duration_ms(tier.started_at, ended(tier.status, tier.ended_at)),
-        source_documents_fetched: numbers.rows,
+        source_documents_fetched: numbers.rows.map(|rows| rows + left_out),
         documents_after_source_filter: numbers.rows,
         documents_missing_input_fields: numbers.rows.map(|_| empty_rows),
         documents_before_processing: numbers
@@ -64,6 +66,8 @@ pub(super) fn tier(
             .map(|rows| rows.saturating_sub(numbers.counts.skipped)),
         documents_submitted_to_engine: numbers.rows,
         documents_written: numbers.documents,
+        documents_replaced: numbers.replaced,
+        documents_deleted: numbers.deleted,
         errors: errors.collect(),
         error_summary: insight.and_then(|known| known.error_summary(Some(tier.num))),
         performance: insight.map(|known| performance(known, tier.num)),

@@ -3,11 +3,13 @@
 use fettle_model::{BucketId, CollectionId, ExtractorRef, NamespaceId};
 use fettle_ports::{CollectionRecord, CollectionSource, VectorSpec};
 use fettle_wire::collection::{CreateCollectionRequest, FeatureExtractorRequest, SourceRequest};
+use fettle_wire::filter::SentFilter;
 use serde_json::{Map, Value};
 
 use super::mappings::{copies, mappings, warnings};
 use super::{NAME_LENGTH, extractor};
 use crate::buckets::schema;
+use crate::choice::check_depth;
 use crate::error::ApiError;
 use crate::lookup::{bucket, check_name, collection};
 use crate::state::ApiState;
@@ -30,6 +32,9 @@ pub(super) async fn build(
         NAME_LENGTH.1,
     )?;
     let (source, known_fields) = source(state, namespace, &body.source).await?;
+    let source_filter = body.source.source_filters.and_then(|sent| sent.filters);
+    let source_filter = source_filter.map(|SentFilter(filter)| filter);
+    check_depth(source_filter.as_ref())?;
     let wished = body
         .feature_extractor
         .unwrap_or_else(|| FeatureExtractorRequest {
@@ -59,6 +64,7 @@ pub(super) async fn build(
         collection_name: body.collection_name,
         description: body.description,
         source,
+        source_filter,
         extractor,
         input_mappings,
         field_passthrough,

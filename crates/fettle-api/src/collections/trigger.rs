@@ -13,9 +13,10 @@ use fettle_wire::filter::SentFilter;
 use serde_json::Map;
 
 use crate::body::{InPath, OptionalBody};
+use crate::choice::check_depth;
 use crate::error::ApiError;
 use crate::lookup::{bucket, collection};
-use crate::objects::{check_depth, scan, searchable};
+use crate::objects::scan;
 use crate::page::Wanted;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
@@ -34,7 +35,7 @@ pub(super) async fn trigger(
     )?;
     let mut chosen = Vec::new();
     for bucket in sources(&state, &tenant, &record, &body).await? {
-        let objects = objects(&state, &bucket, &body).await?;
+        let objects = objects(&state, &record, &bucket, &body).await?;
         if !objects.is_empty() {
             chosen.push((bucket, objects));
         }
@@ -102,6 +103,7 @@ async fn sources(
 
 async fn objects(
     state: &ApiState,
+    collection: &CollectionRecord,
     bucket: &BucketRecord,
     body: &TriggerCollectionRequest,
 ) -> Result<Vec<ObjectId>, ApiError> {
@@ -121,7 +123,9 @@ async fn objects(
         let is_named = named
             .as_ref()
             .is_none_or(|named| named.iter().any(|id| **id == *object.object_id.as_str()));
-        is_named && filter.is_none_or(|filter| filter.matches(&searchable(object)))
+        let filters = [filter, collection.source_filter.as_ref()];
+        let mut filters = filters.into_iter().flatten();
+        is_named && filters.all(|filter| filter.matches(&object.searchable()))
     })
     .await?;
     if found.next.is_some() {

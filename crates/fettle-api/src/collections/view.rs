@@ -2,12 +2,17 @@
 
 use fettle_model::attempt::FieldCopy;
 use fettle_model::catalogue;
+use fettle_model::filter::Filter;
 use fettle_ports::{CollectionRecord, CollectionSource, PluginRecord, StoreExt, VectorSpec};
 use fettle_wire::collection::{
-    CollectionResponse, FeatureExtractorConfig, FieldPassthrough, SourceResponse, VectorIndexModel,
+    CollectionResponse, FeatureExtractorConfig, FieldPassthrough, SourceFilters, SourceResponse,
+    VectorIndexModel,
 };
+use fettle_wire::filter::SentFilter;
 use serde_json::{Value, json};
 
+use super::schedule;
+use super::schemas::Schemas;
 use crate::error::ApiError;
 use crate::namespaces::document_count;
 use crate::state::ApiState;
@@ -19,40 +24,29 @@ pub(super) async fn view(
 ) -> Result<CollectionResponse, ApiError> {
     let documents = document_count(state, &record).await?;
     let vectors = vectors_of(state, &record).await?;
-    let (name, version) = (
-        record.extractor.name.clone(),
-        record.extractor.version.clone(),
-    );
+    let schemas = Schemas::of(state, &record).await?;
+    let schedule = schedule::view(state, &record).await?;
+    let (name, version) = (&record.extractor.name, &record.extractor.version);
     let index = |vector: VectorSpec| VectorIndexModel {
-        feature_uri: feature_uri(&name, &version, &vector.name),
+        feature_uri: feature_uri(name, version, &vector.name),
         index: json!({"name": vector.name, "dimensions": vector.dimensions, "distance": "cosine", "type": "dense"}),
         name: vector.name,
         index_type: "single".to_owned(),
     };
-    let output_schema = catalogue::find(&name, &version)
-        .ok()
-        .map(|info| info.output_schema());
     Ok(CollectionResponse {
         vector_indexes: vectors.into_iter().map(index).collect(),
-        output_schema: output_schema.map(contract_schema),
-        feature_extractor: FeatureExtractorConfig {
-            feature_extractor_id: record.extractor.id(),
-            feature_extractor_name: record.extractor.name,
-            version: record.extractor.version,
-            params: record.extractor.parameters,
-            input_mappings: record.input_mappings,
-            field_passthrough: record
-                .field_passthrough
-                .into_iter()
-                .map(passthrough)
-                .collect(),
-            include_all_source_fields: record.include_all_source_fields,
-        },
+        input_schema: schemas.input,
+        output_schema: schemas.output,
+        document_schema: schemas.document,
+        source_bucket_schemas: schemas.buckets,
+        source_lineage: schemas.lineage,
+        feature_extractor: extractor(&record),
         collection_id: record.collection_id.to_string(),
         collection_name: record.collection_name,
         description: record.description,
-        source: source(record.source),
+        source: source(record.source, record.source_filter),
         enabled: record.enabled,
+        schedule,
         lifecycle_state: "active".to_owned(),
         metadata: record.metadata,
         document_count: Some(documents),
@@ -67,9 +61,20 @@ pub(crate) fn feature_uri(name: &str, version: &str, vector: &str) -> String {
     format!("mixpeek://{name}@{version}/{vector}")
 }
 
-/// The contract's schemas have `properties` with types of their own list, of which JSON Schema's are a part.
-fn contract_schema(schema: Value) -> Value {
-    json!({ "properties": schema["properties"] })
+/// What makes a collection's documents.
+pub(super) fn extractor(record: &CollectionRecord) -> FeatureExtractorConfig {
+    let extractor = &record.extractor;
+    let copies = record.field_passthrough.iter().cloned();
+    FeatureExtractorConfig {
+        feature_extractor_id: extractor.id(),
+        feature_extractor_name: extractor.name.clone(),
+        version: extractor.version.clone(),
+        parameters: extractor.parameters.clone(),
+        params: extractor.parameters.clone(),
+        input_mappings: record.input_mappings.clone(),
+        field_passthrough: copies.map(passthrough).collect(),
+        include_all_source_fields: record.include_all_source_fields,
+    }
 }
 
 fn passthrough(copy: FieldCopy) -> FieldPassthrough {
@@ -81,19 +86,25 @@ fn passthrough(copy: FieldCopy) -> FieldPassthrough {
     }
 }
 
-fn source(source: CollectionSource) -> SourceResponse {
+/// Where a collection's rows come from.
+pub(super) fn source(source: CollectionSource, filter: Option<Filter>) -> SourceResponse {
+    let source_filters = filter.map(|filter| SourceFilters {
+        filters: Some(SentFilter(filter)),
+    });
     match source {
         CollectionSource::Bucket { bucket_ids } => SourceResponse {
             source_type: "bucket".to_owned(),
             bucket_ids: Some(bucket_ids.into_iter().map(String::from).collect()),
             collection_id: None,
             collection_ids: None,
+            source_filters,
         },
         CollectionSource::Collection { collection_ids } => SourceResponse {
             source_type: "collection".to_owned(),
             bucket_ids: None,
             collection_id: collection_ids.first().map(ToString::to_string),
             collection_ids: Some(collection_ids.into_iter().map(String::from).collect()),
+            source_filters,
         },
     }
 }

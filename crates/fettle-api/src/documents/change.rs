@@ -11,7 +11,7 @@ use fettle_wire::document_change::CreateDocumentRequest;
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{document, view};
+use super::{Vectors, document, view};
 use crate::body::{Body, InPath, Open};
 use crate::collections::vectors_of;
 use crate::error::ApiError;
@@ -50,14 +50,15 @@ pub(super) async fn create(
         let message = "names another collection than the path";
         return Err(ApiError::invalid(&["collection_id"], message));
     }
-    let fields = own(body.fields)?;
+    let mut fields = own(body.fields.clone())?;
+    fields.extend(
+        body.metadata
+            .clone()
+            .map(|it| ("metadata".to_owned(), it.into())),
+    );
     let id = DocumentId::from_entropy(state.id_bits());
     let now = Timestamp(state.now()).to_string();
-    let source_type = if body.source_document_id.is_some() {
-        "collection"
-    } else {
-        "direct_upsert"
-    };
+    let source_type = source_type(&body)?;
     let internal = json!({
         "document_id": id,
         "collection_id": record.collection_id,
@@ -69,6 +70,9 @@ pub(super) async fn create(
         "lineage": {
             "source_type": source_type,
             "root_object_id": body.root_object_id.as_ref().or(body.source_object_id.as_ref()),
+            "root_bucket_id": body.root_bucket_id,
+            "path": body.lineage_path,
+            "chain": body.lineage_chain,
             "source_object_id": body.source_object_id,
             "source_collection_id": body.source_collection_id,
             "source_document_id": body.source_document_id,
@@ -85,6 +89,19 @@ pub(super) async fn create(
             .collect(),
     };
     write(&state, &record, document, "document.created").await
+}
+
+/// What the document was made of, as its client says or as its ids tell.
+fn source_type(body: &CreateDocumentRequest) -> Result<&str, ApiError> {
+    match body.source_type.as_deref() {
+        Some(told @ ("bucket" | "collection" | "direct_upsert" | "signal")) => Ok(told),
+        Some(_) => {
+            let message = "is none of `bucket`, `collection`, `direct_upsert` and `signal`";
+            Err(ApiError::invalid(&["source_type"], message))
+        }
+        None if body.source_document_id.is_some() => Ok("collection"),
+        None => Ok("direct_upsert"),
+    }
 }
 
 pub(super) async fn patch(
@@ -166,7 +183,7 @@ async fn write(
         .await?;
     index.upsert(namespace, id, vec![document.clone()]).await?;
     tell(state, record, &document.id, event_type).await?;
-    Ok(Json(view(record, document, false)))
+    Ok(Json(view(record, document, &Vectors::None)))
 }
 
 /// Tells webhooks of a document that a client changed; the store sees no documents.

@@ -13,7 +13,7 @@ use fettle_wire::document_change::{
 };
 use serde_json::{Value, json};
 
-use super::{document, page, view};
+use super::{Vectors, document, page, view};
 use crate::body::InPath;
 use crate::error::ApiError;
 use crate::lookup::{all, collection};
@@ -56,7 +56,7 @@ pub(super) async fn ancestors(
         let Ok(next) = document(&state, &record, document_id, false).await else {
             break;
         };
-        found.push(view(&record, next.clone(), false));
+        found.push(view(&record, next.clone(), &Vectors::None));
         at = next;
     }
     Ok(Json(found))
@@ -81,7 +81,7 @@ pub(super) async fn descendants(
         }
         found.extend(
             next.iter()
-                .map(|(record, document)| view(record, document.clone(), false)),
+                .map(|(record, document)| view(record, document.clone(), &Vectors::None)),
         );
         if found.len() > DESCENDANTS_MAX {
             let present = format!(
@@ -169,7 +169,10 @@ fn history(document: &Document) -> DiagnosticHistory {
     if updated != created {
         entries.push(entry("client", updated, json!({"event": "changed"})));
     }
-    DiagnosticHistory { entries }
+    DiagnosticHistory {
+        entries,
+        reason: None,
+    }
 }
 
 async fn failures(

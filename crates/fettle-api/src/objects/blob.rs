@@ -10,6 +10,7 @@ use fettle_ports::BlobRecord;
 use fettle_wire::bucket::FieldType;
 use fettle_wire::object::CreateBlobRequest;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::address::{address, base64, data_address, filename, mime_of, scheme_of};
 use crate::error::ApiError;
@@ -73,9 +74,12 @@ pub(crate) fn build(
         mime_type: None,
         size_bytes: None,
         hash: None,
+        key_prefix: request.key_prefix,
         metadata: request.metadata.unwrap_or_default(),
         blob_id,
     };
+    let checksum = request.checksum.as_deref().map(checksum).transpose();
+    let checksum = checksum.map_err(|message| wrong_checksum(&at, message))?;
     let mut store = None;
     match data {
         Data::Address(address) => {
@@ -86,17 +90,20 @@ pub(crate) fn build(
                 .and_then(mime_of)
                 .map(str::to_owned);
             record.address = Some(address);
+            record.hash = checksum;
         }
         Data::Value(value) => {
             let bytes = value.as_str().map_or_else(
                 || value.to_string().into_bytes(),
                 |text| text.as_bytes().to_vec(),
             );
+            must_match(checksum.as_deref(), &bytes).map_err(|it| wrong_checksum(&at, it))?;
             record.size_bytes = Some(bytes.len() as u64);
             record.hash = Some(blake3::hash(&bytes).to_hex().to_string());
             record.inline = Some(value);
         }
         Data::Bytes(bytes, mime) => {
+            must_match(checksum.as_deref(), &bytes).map_err(|it| wrong_checksum(&at, it))?;
             let key = format!("{prefix}/{}", record.blob_id);
             record.size_bytes = Some(bytes.len() as u64);
             record.hash = Some(blake3::hash(&bytes).to_hex().to_string());
@@ -106,6 +113,35 @@ pub(crate) fn build(
         }
     }
     Ok(BuiltBlob { record, store })
+}
+
+fn wrong_checksum(at: &str, message: String) -> ApiError {
+    ApiError::invalid(&["blobs", at, "checksum"], message)
+}
+
+/// A SHA-256 in its one form, `sha256:` and lower-case digits.
+fn checksum(given: &str) -> Result<String, String> {
+    let digits = given.strip_prefix("sha256:").unwrap_or(given);
+    let is_digest = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_digest {
+        return Ok(format!("sha256:{}", digits.to_ascii_lowercase()));
+    }
+    Err("is no SHA-256: send `sha256:` and 64 hexadecimal digits".to_owned())
+}
+
+fn must_match(checksum: Option<&str>, bytes: &[u8]) -> Result<(), String> {
+    let Some(expected) = checksum else {
+        return Ok(());
+    };
+    let digits: String = Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let found = format!("sha256:{digits}");
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("does not fit: the data that came have {found}"))
 }
 
 /// A blob whose data are an upload's file, which `of_file` tells of.
@@ -119,7 +155,12 @@ pub(super) fn of_upload(
         let message = "stands beside `upload_id`; a blob has one of the two";
         return Err(ApiError::invalid(&["blobs", &at, "data"], message));
     }
+    if request.checksum.is_some() {
+        let message = "an upload's content is bound by its `file_hash`; leave it out".to_owned();
+        return Err(wrong_checksum(&index.to_string(), message));
+    }
     Ok(BlobRecord {
+        key_prefix: request.key_prefix,
         property: request.property,
         blob_type: request.blob_type.as_str().to_owned(),
         metadata: request.metadata.unwrap_or_default(),

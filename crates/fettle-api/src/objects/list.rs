@@ -2,18 +2,18 @@
 
 use axum::Json;
 use axum::extract::State;
-use fettle_model::filter::{FILTER_DEPTH_MAX, Filter};
 use fettle_ports::{BucketRecord, ObjectRecord, Page};
-use fettle_wire::filter::SentFilter;
-use fettle_wire::object::{ListObjectsRequest, ListObjectsResponse};
-use fettle_wire::page::PageQuery;
+use fettle_wire::object::{ListObjectsRequest, ListObjectsResponse, ObjectResponse};
+use fettle_wire::page::{PageQuery, PaginationResponse};
 use serde_json::{Map, Value};
 
 use super::view;
 use crate::body::{InPath, OptionalBody, Params};
+use crate::choice::{Choice, SORTED_MAX, too_many_to_sort};
 use crate::error::ApiError;
-use crate::lookup::{bucket, only};
+use crate::lookup::bucket;
 use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
+use crate::signed::Origin;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 
@@ -23,104 +23,113 @@ const SCAN_PAGE: u64 = 1000;
 pub(super) async fn list_get(
     State(state): State<ApiState>,
     tenant: Tenant,
+    origin: Origin,
     InPath(name): InPath<String>,
     Params(query): Params<PageQuery>,
 ) -> Result<Json<ListObjectsResponse>, ApiError> {
-    list(&state, &tenant, &name, query, ListObjectsRequest::default()).await
+    let body = ListObjectsRequest::default();
+    list(&state, &tenant, &origin, &name, query, body).await
 }
 
 pub(super) async fn list_post(
     State(state): State<ApiState>,
     tenant: Tenant,
+    origin: Origin,
     InPath(name): InPath<String>,
     Params(query): Params<PageQuery>,
     OptionalBody(body): OptionalBody<ListObjectsRequest>,
 ) -> Result<Json<ListObjectsResponse>, ApiError> {
-    list(&state, &tenant, &name, query, body).await
+    list(&state, &tenant, &origin, &name, query, body).await
 }
 
 async fn list(
     state: &ApiState,
     tenant: &Tenant,
+    origin: &Origin,
     name: &str,
     query: PageQuery,
     body: ListObjectsRequest,
 ) -> Result<Json<ListObjectsResponse>, ApiError> {
-    only("return_presigned_urls", body.return_presigned_urls, &false)?;
-    if let Some(sort) = &body.sort {
-        only(
-            "sort.field",
-            Some(sort.field.clone()),
-            &"created_at".to_owned(),
-        )?;
-        only("sort.direction", sort.direction.clone(), &"asc".to_owned())?;
-    }
     let wanted = Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?;
     let bucket = bucket(state, &tenant.namespace_id, name).await?;
-    let filter = body.filters.map(|SentFilter(filter)| filter);
-    check_depth(filter.as_ref())?;
-    let search = body
-        .search
-        .clone()
-        .or(wanted.search.clone())
-        .map(|text| text.to_lowercase());
-    let selected = Selection { filter, search };
-    let (records, pagination) = if selected.is_all() {
-        let store = state.control().store();
-        let (namespace, id) = (&bucket.namespace_id, &bucket.bucket_id);
-        let (rows, total) = store
-            .list_objects(namespace, id, wanted.store_page()?)
-            .await?;
-        let answer = wanted.answer(rows, total, |record| record);
-        (answer.results, answer.pagination)
-    } else {
-        let found = scan(state, &bucket, &wanted, |record| selected.holds(record)).await?;
-        (found.records, wanted.pagination(found.total, found.next))
+    let search = body.search.or(wanted.search.clone());
+    let selected = Selection {
+        choice: Choice::default()
+            .filtered_by(body.filters)?
+            .sorted_by(body.sort.as_slice())?,
+        search: search.map(|text| text.to_lowercase()),
     };
-    let results = records.into_iter().map(view::view).map(|mut object| {
+    let (records, pagination) = selected.page(state, &bucket, &wanted).await?;
+    let mut results: Vec<ObjectResponse> = records.into_iter().map(view::view).collect();
+    for object in &mut results {
         if let Some(select) = &body.select {
             object.fields.retain(|key, _| select.contains(key));
         }
-        object
-    });
+        if body.return_presigned_urls.unwrap_or(false) {
+            view::add_addresses(state, origin, object).await?;
+        }
+    }
     Ok(Json(ListObjectsResponse {
-        results: results.collect(),
+        results,
         pagination,
     }))
 }
 
-/// Refuses filters that nest too deep.
-pub(crate) fn check_depth(filter: Option<&Filter>) -> Result<(), ApiError> {
-    match filter.map(Filter::depth) {
-        Some(depth) if depth > FILTER_DEPTH_MAX => {
-            let message = format!("nests {depth} deep; at most {FILTER_DEPTH_MAX} are allowed");
-            Err(ApiError::invalid(&["filters"], message))
-        }
-        _ => Ok(()),
-    }
-}
-
 struct Selection {
-    filter: Option<Filter>,
+    choice: Choice,
     search: Option<String>,
 }
 
 impl Selection {
-    fn is_all(&self) -> bool {
-        self.filter.is_none() && self.search.is_none()
+    async fn page(
+        &self,
+        state: &ApiState,
+        bucket: &BucketRecord,
+        wanted: &Wanted,
+    ) -> Result<(Vec<ObjectRecord>, PaginationResponse), ApiError> {
+        if self.choice.is_sorted() {
+            return self.sorted_page(state, bucket, wanted).await;
+        }
+        if self.choice.is_plain() && self.search.is_none() {
+            let store = state.control().store();
+            let (namespace, id) = (&bucket.namespace_id, &bucket.bucket_id);
+            let page = wanted.store_page()?;
+            let (rows, total) = store.list_objects(namespace, id, page).await?;
+            let answer = wanted.answer(rows, total, |record| record);
+            return Ok((answer.results, answer.pagination));
+        }
+        let found = scan(state, bucket, wanted, |record| self.holds(record)).await?;
+        Ok((found.records, wanted.pagination(found.total, found.next)))
+    }
+
+    /// An order needs all that match at once.
+    async fn sorted_page(
+        &self,
+        state: &ApiState,
+        bucket: &BucketRecord,
+        wanted: &Wanted,
+    ) -> Result<(Vec<ObjectRecord>, PaginationResponse), ApiError> {
+        let everything = Wanted {
+            limit: SORTED_MAX,
+            offset: 0,
+            cursor: None,
+            ..wanted.clone()
+        };
+        let found = scan(state, bucket, &everything, |record| self.holds(record)).await?;
+        if found.next.is_some() {
+            return Err(too_many_to_sort());
+        }
+        let records = found.records.into_iter();
+        let records = records.map(|record| (record.searchable(), record));
+        let sorted = self.choice.sort(records.collect());
+        let answer = wanted.of_whole(sorted)?;
+        Ok((answer.results, answer.pagination))
     }
 
     fn holds(&self, record: &ObjectRecord) -> bool {
-        let fields = view::searchable(record);
-        let matches = self
-            .filter
-            .as_ref()
-            .is_none_or(|filter| filter.matches(&fields));
-        matches
-            && self
-                .search
-                .as_ref()
-                .is_none_or(|text| mentions(record, &fields, text))
+        let fields = record.searchable();
+        let search = self.search.as_ref();
+        self.choice.holds(&fields) && search.is_none_or(|text| mentions(record, &fields, text))
     }
 }
 

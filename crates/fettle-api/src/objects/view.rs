@@ -2,7 +2,11 @@
 
 use fettle_ports::{BlobRecord, ObjectRecord};
 use fettle_wire::object::{BlobDetails, BlobModel, ObjectResponse};
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::error::ApiError;
+use crate::signed::{Origin, readable};
+use crate::state::ApiState;
 
 /// An object as it is shown.
 pub(crate) fn view(record: ObjectRecord) -> ObjectResponse {
@@ -33,6 +37,7 @@ fn blob(record: BlobRecord) -> BlobModel {
     BlobModel {
         blob_id: record.blob_id.to_string(),
         property: record.property,
+        key_prefix: record.key_prefix,
         blob_type: record.blob_type,
         details: BlobDetails {
             filename: record.filename,
@@ -41,33 +46,20 @@ fn blob(record: BlobRecord) -> BlobModel {
             hash: record.hash,
         },
         properties,
+        presigned_url: None,
     }
 }
 
-/// What filters and searches of objects see: its own fields, its inline blobs by property, and what every object has.
-pub(crate) fn searchable(record: &ObjectRecord) -> Map<String, Value> {
-    let mut fields = Map::new();
-    for blob in &record.blobs {
-        let value = blob
-            .inline
-            .clone()
-            .or_else(|| blob.address.clone().map(Value::from));
-        fields.insert(blob.property.clone(), value.unwrap_or_default());
+/// Adds addresses by which the object's files can be read.
+pub(super) async fn add_addresses(
+    state: &ApiState,
+    origin: &Origin,
+    object: &mut ObjectResponse,
+) -> Result<(), ApiError> {
+    for blob in &mut object.blobs {
+        if let Some(Value::String(address)) = blob.properties.get("url") {
+            blob.presigned_url = readable(state, origin, address).await?;
+        }
     }
-    fields.extend(record.fields.clone());
-    fields.insert(
-        "object_id".to_owned(),
-        Value::from(record.object_id.as_str()),
-    );
-    fields.insert(
-        "bucket_id".to_owned(),
-        Value::from(record.bucket_id.as_str()),
-    );
-    fields.insert(
-        "key_prefix".to_owned(),
-        Value::from(record.key_prefix.clone()),
-    );
-    let created = fettle_wire::time::Timestamp(record.created_at).to_string();
-    fields.insert("created_at".to_owned(), Value::from(created));
-    fields
+    Ok(())
 }

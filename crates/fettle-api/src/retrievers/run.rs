@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::LIMIT_MAX;
 use super::stage::{Search, SearchStage, Stage};
 use super::vector;
-use crate::documents::view;
+use crate::choice::check_depth;
+use crate::documents::{Vectors, view};
 use crate::error::ApiError;
 use crate::lookup::{all, collection};
-use crate::objects::check_depth;
 use crate::page::Wanted;
 use crate::state::ApiState;
 
@@ -229,7 +229,7 @@ impl Run<'_> {
         let collections = &self.collections;
         let shown = hits.into_iter().filter_map(|hit| {
             let record = collections.get(hit.collection)?;
-            let mut shown = view(record, hit.document, false);
+            let mut shown = view(record, hit.document, &Vectors::None);
             shown.payload.remove("score");
             Some(DocumentResponse {
                 score: Some(hit.score),

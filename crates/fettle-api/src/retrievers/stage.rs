@@ -10,8 +10,8 @@ use super::inputs::filled;
 use super::sent::{FilterParameters, FlatSearch, SearchParameters, Sent, SentSearch};
 
 use crate::body::parse_value;
+use crate::choice::check_depth;
 use crate::error::ApiError;
-use crate::objects::check_depth;
 
 /// Stages of one request; each is a pass over the index.
 const STAGES_MAX: usize = 10;

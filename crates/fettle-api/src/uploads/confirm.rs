@@ -102,6 +102,7 @@ pub(super) async fn many(
         error: (failed > 0).then(|| message.clone()),
         cancellation: None,
         queue_position: None,
+        estimated_wait_minutes: None,
     };
     Ok(Json(BatchConfirmResponse {
         task_id: task.task_id.clone(),
@@ -277,6 +278,7 @@ pub(crate) fn blob_of(record: &UploadRecord, blob_id: BlobId) -> BlobRecord {
         mime_type: Some(record.content_type.clone()),
         size_bytes: file.map(|file| file.size_bytes),
         hash: file.map(|file| file.blake3.clone()),
+        key_prefix: None,
         metadata: Map::new(),
     }
 }

@@ -14,7 +14,7 @@ use fettle_wire::upload::{
 };
 use serde_json::{Map, Value};
 
-use super::address::{self, Origin};
+use super::address;
 use super::confirm::present;
 use super::view;
 use crate::body::{Body, InPath};
@@ -22,6 +22,7 @@ use crate::buckets::schema;
 use crate::error::ApiError;
 use crate::lookup::bucket;
 use crate::objects::check_own_fields;
+use crate::signed::Origin;
 use crate::state::ApiState;
 use crate::tenant::Tenant;
 

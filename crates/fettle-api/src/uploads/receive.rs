@@ -18,13 +18,13 @@ use fettle_model::UploadId;
 use fettle_ports::{BlobError, StoreExt as _, StoredFile, UploadRecord, UploadStatus};
 use fettle_wire::error::ErrorType;
 use futures_util::StreamExt as _;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::address::is_good;
+use super::address::what;
 use super::create::UPLOAD_BYTES_MAX;
 use crate::body::{InPath, Params, too_large};
 use crate::error::ApiError;
+use crate::signed::{Signature, check, refused};
 use crate::state::ApiState;
 
 /// The route, as `layers` knows it.
@@ -39,28 +39,14 @@ pub(super) fn routes() -> Router<ApiState> {
         .layer(DefaultBodyLimit::disable())
 }
 
-#[derive(Deserialize)]
-struct Signed {
-    #[serde(default)]
-    expires_ms: i64,
-    #[serde(default)]
-    signature: String,
-}
-
 async fn receive(
     State(state): State<ApiState>,
     InPath(id): InPath<String>,
-    Params(signed): Params<Signed>,
+    Params(signature): Params<Signature>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let refused = || {
-        let message = "this address was not signed by this server, or works no more";
-        ApiError::new(ErrorType::ForbiddenError, message)
-    };
     let id: UploadId = id.parse().map_err(|_no_id| refused())?;
-    if !is_good(&state, &id, signed.expires_ms, &signed.signature) {
-        return Err(refused());
-    }
+    check(&state, &what(&id), &signature)?;
     let _hold = state.hold_upload(&id)?;
     let store = state.control().store();
     let found: Option<UploadRecord> = store.find(None, id.as_str()).await?;

@@ -171,6 +171,8 @@ async fn fail(
             .map(|row| (*row, RowOutcome::Failed, 0))
             .collect(),
         errors: rows.into_iter().zip(poison).map(failed).collect(),
+        replaced: 0,
+        deleted: 0,
     };
     let counts = site.control.store().record_rows(commit).await?;
     let event = Event::RowsQuarantined {

@@ -24,7 +24,10 @@ pub(super) fn record(
     entry: &HistoryEntry,
 ) -> Result<(), Failure> {
     let counts = enter(db, batch, entry)?;
-    let Some(JobCounts { rows, documents }) = counts else {
+    let Some(JobCounts {
+        rows, documents, ..
+    }) = counts
+    else {
         return Ok(());
     };
     let mut cell = entry.cell.clone();

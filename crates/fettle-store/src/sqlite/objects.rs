@@ -1,7 +1,7 @@
 //! Source objects of buckets.
 
-use fettle_model::{BucketId, NamespaceId, ObjectId};
-use fettle_ports::{ObjectRecord, Page, StoreError};
+use fettle_model::{BucketId, NamespaceId, ObjectId, UnixMillis};
+use fettle_ports::{ObjectRecord, ObjectStats, Page, StoreError};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::codec::{decode, encode, from_sql, to_sql};
@@ -178,7 +178,7 @@ pub(super) fn list(
     bucket: &BucketId,
     page: Page,
 ) -> Result<(Vec<(i64, ObjectRecord)>, u64), Failure> {
-    let (total, _) = stats(db, namespace, bucket)?;
+    let total = stats(db, namespace, bucket)?.objects;
     let mut conditions = Conditions::default();
     conditions.and("namespace_id = ?", namespace.as_str().to_owned());
     conditions.and("bucket_id = ?", bucket.as_str().to_owned());
@@ -206,13 +206,19 @@ pub(super) fn stats(
     db: &Connection,
     namespace: &NamespaceId,
     bucket: &BucketId,
-) -> Result<(u64, u64), Failure> {
+) -> Result<ObjectStats, Failure> {
     let mut statement = db.prepare_cached(
-        "SELECT objects, bytes FROM bucket_totals WHERE namespace_id = ?1 AND bucket_id = ?2",
+        "SELECT objects, bytes, (SELECT json_extract(body, '$.created_at') FROM objects
+            WHERE namespace_id = ?1 AND bucket_id = ?2 ORDER BY seq DESC LIMIT 1)
+         FROM bucket_totals WHERE namespace_id = ?1 AND bucket_id = ?2",
     )?;
     let totals = statement
         .query_row(params![namespace.as_str(), bucket.as_str()], |row| {
-            Ok((from_sql(row.get(0)?), from_sql(row.get(1)?)))
+            Ok(ObjectStats {
+                objects: from_sql(row.get(0)?),
+                bytes: from_sql(row.get(1)?),
+                newest_at: row.get::<_, Option<i64>>(2)?.map(UnixMillis),
+            })
         })
         .optional()?;
     Ok(totals.unwrap_or_default())

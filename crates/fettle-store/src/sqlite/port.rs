@@ -8,8 +8,8 @@ use fettle_model::{
 };
 use fettle_ports::{
     BatchCommit, BatchFilter, BatchRecord, EffectId, ErrorGroups, HistoryQuery, HistoryRow,
-    JobCounts, ObjectRecord, Page, PendingEffect, ResourceKind, RowErrorQuery, RowsCommit, Store,
-    StoreError, StoredRowError, TrackRecord,
+    JobCounts, ObjectRecord, ObjectStats, Page, PendingEffect, ResourceKind, RowErrorQuery,
+    RowsCommit, Store, StoreError, StoredRowError, TrackRecord,
 };
 use serde_json::Value;
 
@@ -149,7 +149,7 @@ impl Store for SqliteStore {
         &self,
         namespace: &NamespaceId,
         bucket: &BucketId,
-    ) -> Result<(u64, u64), StoreError> {
+    ) -> Result<ObjectStats, StoreError> {
         let (namespace, bucket) = (namespace.clone(), bucket.clone());
         self.read(move |db| objects::stats(db, &namespace, &bucket))
             .await
@@ -295,6 +295,17 @@ impl Store for SqliteStore {
     ) -> Result<(Vec<StoredRowError>, u64), StoreError> {
         let (batch, query) = (batch.clone(), query.clone());
         self.read(move |db| rows::errors(db, &batch, &query)).await
+    }
+
+    async fn failed_sources(
+        &self,
+        batch: &BatchId,
+        tier_num: u32,
+        rows: u64,
+    ) -> Result<(u64, u64), StoreError> {
+        let batch = batch.clone();
+        self.read(move |db| rows::failed_sources(db, &batch, tier_num, rows))
+            .await
     }
 
     async fn error_groups(&self, batch: &BatchId, limit: u64) -> Result<ErrorGroups, StoreError> {

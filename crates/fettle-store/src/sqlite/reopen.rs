@@ -65,7 +65,8 @@ fn forget_all(db: &Connection, account: &Account) -> Result<(), Failure> {
     )?
     .execute(params![account.batch, account.tier_num, account.job])?;
     db.prepare_cached(
-        "UPDATE jobs SET processed = 0, failed = 0, skipped = 0, documents = 0
+        "UPDATE jobs SET processed = 0, failed = 0, skipped = 0, documents = 0, replaced = 0,
+            deleted = 0
          WHERE job_key = ?1",
     )?
     .execute([account.key])?;

@@ -57,7 +57,8 @@ fn is_global(kind: ResourceKind) -> bool {
         | ResourceKind::Plugin
         | ResourceKind::Task
         | ResourceKind::Webhook
-        | ResourceKind::Upload => false,
+        | ResourceKind::Upload
+        | ResourceKind::Schedule => false,
     }
 }
 

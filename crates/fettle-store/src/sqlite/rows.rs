@@ -44,7 +44,11 @@ struct Account {
 /// Records outcomes; returns the job's counts after it.
 pub(super) fn record(db: &Connection, row: &ReportRow) -> Result<JobCounts, Failure> {
     let account = open_account(db, &row.report)?;
-    let mut added = JobCounts::default();
+    let mut added = JobCounts {
+        replaced: row.report.replaced,
+        deleted: row.report.deleted,
+        ..JobCounts::default()
+    };
     let mut failed = BTreeSet::new();
     let mut insert = db.prepare_cached(
         "INSERT INTO row_outcomes (job_key, row_num, outcome, documents) VALUES (?1, ?2, ?3, ?4)
@@ -135,9 +139,10 @@ fn insert_errors(
 fn book(db: &Connection, job_key: i64, added: &JobCounts) -> Result<JobCounts, Failure> {
     let mut update = db.prepare_cached(
         "UPDATE jobs SET processed = processed + :processed, failed = failed + :failed,
-            skipped = skipped + :skipped, documents = documents + :documents
+            skipped = skipped + :skipped, documents = documents + :documents,
+            replaced = replaced + :replaced, deleted = deleted + :deleted
          WHERE job_key = :job
-         RETURNING processed, failed, skipped, documents",
+         RETURNING processed, failed, skipped, documents, replaced, deleted",
     )?;
     let values = named_params! {
         ":job": job_key,
@@ -145,6 +150,8 @@ fn book(db: &Connection, job_key: i64, added: &JobCounts) -> Result<JobCounts, F
         ":failed": to_sql(added.rows.failed),
         ":skipped": to_sql(added.rows.skipped),
         ":documents": to_sql(added.documents),
+        ":replaced": to_sql(added.replaced),
+        ":deleted": to_sql(added.deleted),
     };
     Ok(update.query_row(values, read_counts)?)
 }
@@ -157,13 +164,16 @@ fn read_counts(row: &Row<'_>) -> rusqlite::Result<JobCounts> {
             skipped: from_sql(row.get(2)?),
         },
         documents: from_sql(row.get(3)?),
+        replaced: from_sql(row.get(4)?),
+        deleted: from_sql(row.get(5)?),
     })
 }
 
 /// A job's counts; zeros before its first report.
 pub(super) fn counts(db: &Connection, job: &JobId) -> Result<JobCounts, Failure> {
     let mut statement = db.prepare_cached(
-        "SELECT processed, failed, skipped, documents FROM jobs WHERE job_id = ?1",
+        "SELECT processed, failed, skipped, documents, replaced, deleted FROM jobs
+         WHERE job_id = ?1",
     )?;
     let counts = statement
         .query_row([job.as_str()], read_counts)
@@ -179,6 +189,25 @@ pub(super) fn finished(db: &Connection, job: &JobId) -> Result<Vec<RowNumber>, F
     )?;
     let rows = statement.query_map([job.as_str()], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How many sources of a tier failed in `rows` rows, and how many in fewer.
+pub(super) fn failed_sources(
+    db: &Connection,
+    batch: &BatchId,
+    tier_num: u32,
+    rows: u64,
+) -> Result<(u64, u64), Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT COALESCE(SUM(failed >= ?3), 0), COALESCE(SUM(failed < ?3), 0) FROM (
+            SELECT COUNT(*) AS failed FROM row_errors WHERE batch_seq = ?1 AND tier_num = ?2
+            GROUP BY json_extract(body, '$.source_id'))",
+    )?;
+    let seq = locate(db, None, batch)?.seq;
+    let counts = statement.query_row(params![seq, tier_num, to_sql(rows)], |row| {
+        Ok((from_sql(row.get(0)?), from_sql(row.get(1)?)))
+    })?;
+    Ok(counts)
 }
 
 /// Errors of a batch's failed rows, in order of tier, job and row, and how many there are in all.

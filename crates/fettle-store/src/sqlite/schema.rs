@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     ROW_RETRIES,
     REMEDIES,
     HISTORY,
+    REPLACED,
 ];
 
 /// Sequence numbers are cursors and outbox ids; AUTOINCREMENT keeps them from ever being given twice.
@@ -202,6 +203,12 @@ const REMEDIES: &str = include_str!("migrations/remedies.sql");
 
 /// What attempts measured, by hour and day.
 const HISTORY: &str = include_str!("migrations/history.sql");
+
+/// Documents that took the place of others, and those that were removed.
+const REPLACED: &str = "
+ALTER TABLE jobs ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+";
 
 /// The version that this code writes.
 fn known_version() -> i64 {

@@ -89,6 +89,8 @@ fn skipped(batch: &BatchId, skip: &SkipRows) -> RowsCommit {
         tier_num: skip.tier_num,
         outcomes: skip.rows.iter().map(outcome).collect(),
         errors: Vec::new(),
+        replaced: 0,
+        deleted: 0,
     }
 }
 

@@ -179,6 +179,8 @@ pub(crate) fn report(
         job_id: job(n, tier_num),
         tier_num: u32::from(tier_num),
         outcomes: outcomes.to_vec(),
+        replaced: 0,
+        deleted: 0,
         errors: failed
             .map(|(row, ..)| FailedRow {
                 error: error(*row),

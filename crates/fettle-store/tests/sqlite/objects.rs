@@ -17,6 +17,7 @@ fn an_object(n: u8, key: Option<&str>, sizes: &[Option<u64>]) -> ObjectRecord {
         mime_type: None,
         size_bytes: *size_bytes,
         hash: None,
+        key_prefix: None,
         metadata: Map::new(),
     });
     ObjectRecord {
@@ -45,11 +46,10 @@ pub(crate) fn new_object(n: u8, id: u8) -> ObjectRecord {
 }
 
 async fn stats(fixture: &Fixture) -> (u64, u64) {
-    fixture
-        .store
-        .object_stats(&namespace(1), &bucket(1))
-        .await
-        .unwrap()
+    let store = &fixture.store;
+    let stats = store.object_stats(&namespace(1), &bucket(1)).await.unwrap();
+    assert_eq!(stats.newest_at.is_some(), stats.objects > 0);
+    (stats.objects, stats.bytes)
 }
 
 #[tokio::test]

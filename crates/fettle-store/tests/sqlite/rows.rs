@@ -16,6 +16,7 @@ fn counts(processed: u64, failed: u64, skipped: u64, documents: u64) -> JobCount
             skipped,
         },
         documents,
+        ..JobCounts::default()
     }
 }
 

@@ -135,6 +135,7 @@ fn spec(url: &str, blobs: &Path, rows: u64) -> AttemptSpec {
             key: "m.parquet".into(),
             rows,
             sizes: None,
+            left_out: 0,
         },
         pending: RowRanges::below(rows as RowNumber),
         extractor: ExtractorRef {
