@@ -204,8 +204,7 @@ def other(server: Server) -> Api:
     return make_api(server)
 
 
-@pytest.fixture(scope="session")
-def completed(api: Api) -> Ended:
+def run_texts(api: Api) -> Ended:
     """Three texts through the text extractor with lexical vectors."""
     bucket = api.bucket({"body": {"type": "text"}})
     collection = api.collection(bucket, "text_extractor", {"text": "body"}, {"embedding": "lexical"})
@@ -217,20 +216,30 @@ def completed(api: Api) -> Ended:
 
 
 @pytest.fixture(scope="session")
-def with_errors(api: Api, server: Server) -> Ended:
+def completed(api: Api) -> Ended:
+    return run_texts(api)
+
+
+def run_with_a_gone_file(api: Api) -> Ended:
     """One file that can be read and one that is gone before the batch runs."""
     bucket = api.bucket({"file": {"type": "text"}})
     collection = api.collection(bucket, "universal_extractor", {"file": "file"})
-    (server.files / "there.txt").write_text("I am here")
-    gone = server.files / "gone.txt"
+    files = api.server.files
+    (files / "there.txt").write_text("I am here")
+    gone = files / "gone.txt"
     gone.write_text("I will be gone")
-    addresses = [f"file://{server.files}/there.txt", f"file://{gone}"]
+    addresses = [f"file://{files}/there.txt", f"file://{gone}"]
     blobs = [{"blobs": [{"property": "file", "type": "text", "data": address}]} for address in addresses]
     objects = api.objects(bucket, blobs)
     gone.unlink()
     batch = api.batch(bucket, objects)
     api.submit(bucket, batch)
     return Ended(bucket, batch, collection, api.wait(bucket, batch))
+
+
+@pytest.fixture(scope="session")
+def with_errors(api: Api) -> Ended:
+    return run_with_a_gone_file(api)
 
 
 def run_out_of_memory(api: Api) -> Ended:

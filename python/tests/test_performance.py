@@ -5,11 +5,27 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import KEY, Api, Ended, Server
+from conftest import KEY, Api, Ended, Server, make_api, run_texts, run_with_a_gone_file
 from mixpeek import AnalyticsPerformanceApi, ApiClient, BucketBatchesApi, Configuration
 
 EXTRACTOR = "text_extractor_v1"
 STAGES = ["loading", "processing", "writing"]
+
+
+# What is counted here is what ran here: other tests run in the namespace that they share.
+@pytest.fixture(scope="module")
+def api(server: Server) -> Api:
+    return make_api(server)
+
+
+@pytest.fixture(scope="module")
+def completed(api: Api) -> Ended:
+    return run_texts(api)
+
+
+@pytest.fixture(scope="module")
+def with_errors(api: Api) -> Ended:
+    return run_with_a_gone_file(api)
 
 
 @pytest.fixture(scope="module")

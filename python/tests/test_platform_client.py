@@ -48,10 +48,14 @@ def test_an_object_is_patched_and_put(client: ApiClient, api: Api) -> None:
     objects = BucketObjectsApi(client)
     objects.patch_object_buckets(bucket, object_id, PatchObjectRequest.from_dict({"lang": "de"}))
     assert objects.get_object_buckets(bucket, object_id).additional_properties["lang"] == "de"
+    # `metadata` changes what it names and leaves the rest; without it a PUT sets all fields.
     objects.update_object_buckets(bucket, object_id, UpdateObjectRequest(metadata={"a": 1}))
     fields = objects.get_object_buckets(bucket, object_id).additional_properties
-    assert "lang" not in fields
-    assert fields["metadata"] == {"a": 1}
+    assert (fields["lang"], fields["a"]) == ("de", 1)
+    api.ok("PUT", f"/buckets/{bucket}/objects/{object_id}", json={"lang": "fr"})
+    fields = objects.get_object_buckets(bucket, object_id).additional_properties
+    assert fields["lang"] == "fr"
+    assert "a" not in fields
 
 
 def test_documents_are_written_and_traced(client: ApiClient, completed: Ended) -> None:

@@ -12,6 +12,7 @@ pub mod records;
 pub mod requests;
 pub mod row_errors;
 pub mod store;
+mod store_ext;
 pub mod upload;
 pub mod webhook;
 
@@ -42,7 +43,8 @@ pub use row_errors::{
 };
 pub use store::{
     BatchCommit, BatchFilter, EffectId, JobCounts, ObjectStats, Page, PendingEffect, RowsCommit,
-    Store, StoreError, StoreExt, Submission, TrackRecord,
+    Store, StoreError, Submission, TrackRecord,
 };
+pub use store_ext::StoreExt;
 pub use upload::{StoredFile, UploadRecord, UploadStatus};
 pub use webhook::{Secret, WebhookChannel, WebhookRecord};

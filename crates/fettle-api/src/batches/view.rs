@@ -107,9 +107,7 @@ pub(super) fn shown(
         queue_context: insight.and_then(|known| queue_context(run, known, place)),
         documents_written: total(run, insight, |numbers| numbers.documents),
         documents_replaced: total(run, insight, |numbers| numbers.replaced),
-        documents_deleted: total(run, insight, |numbers| numbers.deleted)
-            .map(|of_tiers| of_tiers + record.documents_deleted)
-            .or(base.documents_deleted),
+        documents_deleted: deleted(record, run, insight).or(base.documents_deleted),
         documents_resolvable: run.status.is_terminal(),
         retry_count: retries.count,
         max_retries: retries.max,
@@ -291,6 +289,12 @@ fn node_deaths(job: &Job) -> u32 {
 /// How often an attempt was replaced in a row because its node was taken away or updated.
 fn preemptions(job: &Job) -> u32 {
     job.budgets.spent(Cause::Preempted)
+}
+
+/// Documents that its tiers removed, and those that somebody had removed of it since.
+fn deleted(record: &BatchRecord, run: &Batch, insight: Option<&Insight>) -> Option<u64> {
+    let of_tiers = total(run, insight, |numbers| numbers.deleted)?;
+    Some(of_tiers + record.documents_deleted)
 }
 
 /// A number over all tiers; none while a tier's is not known.
