@@ -15,7 +15,8 @@ const REFUSALS_MAX: u32 = 15;
 #[derive(Debug)]
 pub(super) struct Answer {
     deaths: usize,
-    result: Result<HeartbeatAck, AttemptError>,
+    /// What `serve` answered.
+    pub(super) result: Result<HeartbeatAck, AttemptError>,
 }
 
 /// What the driver is to do.
@@ -57,6 +58,11 @@ impl Heart {
         if self.unreported.len() < WORKER_DEATHS_KEPT_MAX {
             self.unreported.push(death);
         }
+    }
+
+    /// Whether workers died while the last beat was on its way.
+    pub(super) fn has_more_to_tell(&self) -> bool {
+        !self.unreported.is_empty()
     }
 
     /// Sends `beat`, unless the one before is still on its way.

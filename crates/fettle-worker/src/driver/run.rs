@@ -333,10 +333,14 @@ impl Driver {
     }
 
     fn on_answer(&mut self, answer: Answer) {
+        let is_taken = answer.result.is_ok();
         match self.heart.answered(answer) {
             Verdict::Continue(kills) => kills.iter().for_each(|order| self.on_order(order)),
             Verdict::Stop(message) => self.stop(AttemptExit::Cancelled, &message),
             Verdict::Refused(message) => self.stop(AttemptExit::DriverFailed, &message),
+        }
+        if is_taken && self.heart.has_more_to_tell() {
+            self.on_beat();
         }
     }
 
@@ -348,11 +352,7 @@ impl Driver {
         if self.phase != Phase::Working || !worker.take_order(order, clock::now()) {
             return;
         }
-        tracing::warn!(
-            order = order.id,
-            reason = order.reason,
-            "a worker is to be ended"
-        );
+        tracing::warn!("ordered {}: {}", order.id, order.reason);
         let (pids, to_self) = (worker.group.pids(), self.to_self.clone());
         let (worker, pid, last_step_at) = (order.worker, order.pid, order.last_step_at);
         tokio::spawn(async move {

@@ -95,7 +95,7 @@ fn seven_poison_rows_of_four_kinds_among_a_thousand_are_given_up_and_nothing_els
     let resources = json!({"0": {"num_cpus": 4, "memory_bytes": 256 << 20}});
     let batch = server.submit(&bucket, &objects, json!({"resources": resources}));
     // An endless loop is given far longer than the slowest row took, and four times that when it is tried alone again.
-    let ended = wait_for(300, "the batch ends", || {
+    let ended = wait_for(600, "the batch ends", || {
         let now = server.batch(&batch);
         now["completed_at"].is_string().then_some(now)
     });
