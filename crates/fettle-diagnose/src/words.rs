@@ -40,6 +40,14 @@ pub(crate) fn count(number: u64, one: &str) -> String {
     }
 }
 
+/// `row 3 (obj_a, 12 KiB)`; a size that is not known is left out.
+pub(crate) fn row(number: u32, source_id: &str, size_bytes: u64) -> String {
+    match size_bytes {
+        0 => format!("row {number} ({source_id})"),
+        known => format!("row {number} ({source_id}, {})", bytes(known)),
+    }
+}
+
 /// The end of a text, at most `RAW_CHARS_MAX` characters, and where it begins in the text, in bytes; `None` when there is nothing in it.
 pub(crate) fn tail(text: &str) -> Option<(usize, &str)> {
     let body = text.trim_end();

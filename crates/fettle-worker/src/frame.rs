@@ -30,6 +30,13 @@ pub(crate) enum FromWorker {
     },
     /// A row is taken up.
     Begun(BegunRow),
+    /// The blobs of a row are here, and they are larger than was known when it was taken up.
+    Sized {
+        /// Its number.
+        row: RowNumber,
+        /// Size of its blobs, in bytes.
+        size_bytes: u64,
+    },
     /// Rows have reached a stage.
     Entered {
         /// Their numbers.
@@ -121,6 +128,10 @@ mod tests {
                 collection_id: "col_a".parse().unwrap(),
                 size_bytes: 2,
             }),
+            FromWorker::Sized {
+                row: 1,
+                size_bytes: 3,
+            },
             FromWorker::Entered {
                 rows: vec![1],
                 stage: Stage::Writing,

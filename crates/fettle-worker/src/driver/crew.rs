@@ -143,6 +143,13 @@ impl Crewman {
         self.rows.insert(taken.begun.row, taken);
     }
 
+    /// The size of a row that it holds is known better. That is no step: the row may have been here for long.
+    pub(super) fn sized(&mut self, row: RowNumber, size_bytes: u64) {
+        if let Some(taken) = self.rows.get_mut(&row) {
+            taken.begun.size_bytes = size_bytes;
+        }
+    }
+
     /// Rows have reached a stage.
     pub(super) fn entered(
         &mut self,

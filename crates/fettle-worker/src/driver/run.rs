@@ -218,6 +218,7 @@ impl Driver {
                 self.schedule.begun(number, begun.row);
                 worker.begun(begun, now, &mut self.steps);
             }
+            FromWorker::Sized { row, size_bytes } => worker.sized(row, size_bytes),
             FromWorker::Entered { rows, stage } => {
                 rows.iter()
                     .for_each(|row| self.schedule.entered(number, *row, stage));

@@ -106,6 +106,13 @@ async fn load(context: &Context, row: ManifestRow) -> Done {
         }
         Ok(Some((inputs, facts))) => {
             meter.count(1, facts.size_bytes, took);
+            // The size of a blob at an address is known only now; a death while it is worked on must tell it.
+            if facts.size_bytes > row.size_bytes {
+                context.output.send(&FromWorker::Sized {
+                    row: row.row,
+                    size_bytes: facts.size_bytes,
+                });
+            }
             let input = RowInput {
                 inputs,
                 source_id: row.source_id.clone(),

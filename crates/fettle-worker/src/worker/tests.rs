@@ -247,8 +247,11 @@ async fn each_row_is_announced_before_each_step_and_finished_after_serve_has_it(
         let finished = place(
             &|frame| matches!(frame, FromWorker::Finished { rows } if rows.iter().any(|done| done.row == row && done.is_success)),
         );
+        // The texts have one letter, of which the manifest says nothing.
+        let sized = FromWorker::Sized { row, size_bytes: 1 };
         let steps = [
             begun,
+            place(&|frame| *frame == sized),
             entered(Stage::Processing),
             entered(Stage::Writing),
             finished,

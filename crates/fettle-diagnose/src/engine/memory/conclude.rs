@@ -106,12 +106,8 @@ fn who(pattern: &Pattern<'_>) -> String {
             } else {
                 "probably takes"
             };
-            format!(
-                "; row {} ({}, {}) {surely} it",
-                row.row,
-                row.source_id,
-                words::bytes(row.size_bytes)
-            )
+            let row = words::row(row.row, &row.source_id, row.size_bytes);
+            format!("; {row} {surely} it")
         }
         Pattern::Unclear => String::new(),
     }

@@ -110,14 +110,7 @@ fn peak(death: &WorkerDeath) -> Option<Told> {
 }
 
 fn end(death: &WorkerDeath) -> String {
-    let row = |row: &InFlightRow| {
-        format!(
-            "row {} ({}, {})",
-            row.row,
-            row.source_id,
-            words::bytes(row.size_bytes)
-        )
-    };
+    let row = |row: &InFlightRow| words::row(row.row, &row.source_id, row.size_bytes);
     let busy: Vec<String> = death.in_flight.iter().map(row).collect();
     let doing = match (death.ready, busy.is_empty()) {
         (false, _) => "while it loaded its extractor, before the first row".to_owned(),
