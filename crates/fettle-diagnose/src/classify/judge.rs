@@ -166,13 +166,14 @@ fn without_recovered(
     exit_code: Option<i32>,
 ) -> (Vec<Finding<'_>>, Vec<Finding<'_>>) {
     let failed = exit_code.is_some_and(|code| code != 0);
-    // A program that ended well got over its own errors, whether it says so or not.
+    // A program that ended well got over its own errors and those of single documents, whether it says so or not.
     let outlived = |finding: &Finding<'_>| {
+        let is_own = |verdict: Verdict| {
+            verdict.category == FailureCategory::Pipeline || verdict.class.is_some()
+        };
         exit_code == Some(0)
             && finding.strength < Strength::Proof
-            && finding
-                .verdict
-                .is_some_and(|verdict| verdict.category == FailureCategory::Pipeline)
+            && finding.verdict.is_some_and(is_own)
     };
     let signs: Vec<Finding<'_>> = findings
         .iter()
