@@ -22,6 +22,11 @@ def test_a_batch_is_read(batches: BucketBatchesApi, completed: Ended) -> None:
     assert batch.batch_id == completed.batch
     assert batch.status.value == "COMPLETED"
     assert batch.tier_tasks[0].submission_params.extractor_name == "text_extractor"
+    waited = batch.queue_context
+    assert waited["waited_seconds"] > 0
+    assert waited["admitted_at"]
+    assert waited["queued_at"] is None
+    assert waited["jobs"] == []
 
 
 def test_batches_are_listed(batches: BucketBatchesApi, completed: Ended) -> None:

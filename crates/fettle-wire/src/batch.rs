@@ -266,7 +266,8 @@ pub struct BatchModel {
     pub tier_tasks: Vec<TierTaskInfo>,
     /// How far it is.
     pub progress: Option<BatchProgress>,
-    /// What it waits for, if it waits.
+    /// What it waits for and has waited for: `waited_seconds`, `queued_at` or `admitted_at`, and while it waits `reason`,
+    /// `waiting_seconds`, `queue_position`, `batches_ahead` and its `jobs`.
     pub queue_context: Option<Map<String, Value>>,
     /// Documents written by it.
     pub documents_written: Option<u64>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use fettle_core::{Batch, Job, JobState};
+use fettle_core::{Batch, Job};
 use fettle_diagnose::Verdict;
 use fettle_diagnose::stuck::{StuckFinding, StuckKind};
 use fettle_model::{BatchStatus, Cause, HealingPolicy, UnixMillis};
@@ -15,7 +15,7 @@ use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::insight::{Insight, Numbers, of_tier};
-use super::{At, batch_at, failures, progress, queue_position, retries, view_tier};
+use super::{At, batch_at, failures, progress, queue, queue_position, retries, view_tier};
 use crate::body::InPath;
 use crate::error::ApiError;
 use crate::healing;
@@ -104,7 +104,7 @@ pub(super) fn shown(
         total_tiers: u32::try_from(run.tiers.len()).unwrap_or(u32::MAX),
         tier_tasks: tiers,
         progress,
-        queue_context: insight.and_then(|known| queue_context(run, known, place)),
+        queue_context: insight.map(|known| queue::context(state, run, known, place)),
         documents_written: total(run, insight, |numbers| numbers.documents),
         documents_replaced: total(run, insight, |numbers| numbers.replaced),
         documents_deleted: deleted(record, run, insight).or(base.documents_deleted),
@@ -319,27 +319,4 @@ fn last_activity(run: &Batch, insight: Option<&Insight>) -> UnixMillis {
     });
     let own = [run.started_at, run.ended_at].into_iter().flatten();
     known.chain(own).max().unwrap_or(run.submitted_at)
-}
-
-/// What the batch waits for, if any of its jobs waits.
-fn queue_context(run: &Batch, insight: &Insight, place: Option<u64>) -> Option<Map<String, Value>> {
-    let waiting: Vec<Value> = run
-        .jobs()
-        .filter_map(|(tier_num, job)| {
-            let reason = progress::waits_for(job, insight)?;
-            let kind = match &job.state {
-                JobState::Waiting(fettle_core::Wait::Capacity { .. }) => "capacity",
-                JobState::Waiting(fettle_core::Wait::Backoff { .. }) => "backoff",
-                _ => "preparing",
-            };
-            let since = insight.job(&job.id).and_then(|facts| facts.waiting.as_ref()?.since).map(Timestamp);
-            Some(json!({"tier_num": tier_num, "ray_job_id": job.id, "waits_for": kind, "reason": reason, "since": since}))
-        })
-        .collect();
-    let reason = waiting.first()?.get("reason").cloned();
-    let mut context = Map::new();
-    context.insert("reason".to_owned(), json!(reason));
-    context.insert("queue_position".to_owned(), json!(place));
-    context.insert("jobs".to_owned(), Value::from(waiting));
-    Some(context)
 }
