@@ -388,9 +388,10 @@ pub const RLIMIT_FAULTS: &[Fault] = &[
             |_| None,
             Expect {
                 event: Some("oom"),
+                // Whether its allocation is refused or it is found above its limit is a matter of milliseconds.
                 ..failed_rows(
                     "infrastructure",
-                    &["above its memory limit", "sampled resident set"],
+                    &["ran its worker out of memory", "sampled resident set"],
                 )
             },
         )
