@@ -85,7 +85,7 @@ fn health(model: &BatchModel) -> &'static str {
     match model.health.as_str() {
         "failed" | "degraded" => "degraded",
         "stuck" => "stuck",
-        _ if model.queue_context.is_some() => "scaling",
+        _ if blocked(model).is_some() => "scaling",
         _ => "ok",
     }
 }

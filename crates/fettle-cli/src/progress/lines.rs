@@ -85,9 +85,9 @@ mod tests {
             "batch_id": "btch_1", "namespace_id": "ns_1", "bucket_id": "bkt_1", "type": "BUCKET",
             "status": status, "health": "healthy", "object_count": 1, "collection_ids": [],
             "dedup_strategy": "skip", "effective_dedup_strategy": null, "metadata": {},
-            "failed_objects": [], "failed_object_count": 0, "dag_tiers": [], "total_tiers": 1,
+            "failed_objects": [], "failed_object_count": 0, "partial_objects": [], "dag_tiers": [], "total_tiers": 1,
             "tier_tasks": [], "documents_resolvable": false, "retry_count": 0, "max_retries": 0,
-            "max_node_death_resubmits": 0, "max_deploy_resubmits": 0, "node_death_resubmit_count": 0,
+            "max_node_death_resubmits": 0, "max_deploy_resubmits": 0, "node_death_resubmit_count": 0, "deploy_resubmit_count": 0,
             "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
         });
         if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
