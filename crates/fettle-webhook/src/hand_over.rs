@@ -82,10 +82,12 @@ async fn deliveries(
     Ok(deliveries)
 }
 
+/// What happened before a webhook was made is none of its business, though it is handed over later.
 fn wants(webhook: &WebhookRecord, event: &Event) -> bool {
     let resource = event.resource_type();
     let fits = |wanted: &Vec<String>, what: &str| wanted.iter().any(|it| it == what);
     webhook.is_active
+        && event.at >= webhook.created_at
         && fits(&webhook.event_types, &event.event_type)
         && (webhook.resource_types.is_empty() || fits(&webhook.resource_types, resource))
 }

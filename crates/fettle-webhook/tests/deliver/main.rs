@@ -8,7 +8,7 @@
 mod receiver;
 mod sender;
 
-use fettle_model::WebhookId;
+use fettle_model::{UnixMillis, WebhookId};
 use fettle_ports::{DeliveryStatus, ResourceKind, Secret, WebhookChannel, WebhookRecord};
 use fettle_webhook::signature;
 
@@ -131,6 +131,30 @@ async fn only_what_a_webhook_asks_for_is_sent_to_it() {
     paths.sort();
     assert_eq!(paths, ["/all", "/all", "/documents"]);
     assert_eq!(sender.wait_for(DeliveryStatus::Delivered, 3).await.len(), 3);
+}
+
+#[tokio::test]
+async fn what_happened_before_a_webhook_was_made_is_not_sent_to_it() {
+    let receiver = Receiver::start(&[200]).await;
+    let sender = Sender::new(&["127.0.0.1"]).await;
+    sender
+        .webhook(1, vec![channel(receiver.url("/hook"))])
+        .await;
+    let later = WebhookRecord {
+        created_at: UnixMillis(i64::MAX),
+        ..Sender::record(2, vec![channel(receiver.url("/later"))])
+    };
+    sender.insert(&later).await;
+    sender.happen("document.created").await;
+    sender.wait_for(DeliveryStatus::Delivered, 1).await;
+    let paths: Vec<_> = receiver
+        .wait_for(1)
+        .await
+        .iter()
+        .map(|got| got.path.clone())
+        .collect();
+    assert_eq!(paths, ["/hook"]);
+    assert_eq!(sender.count(DeliveryStatus::Pending).await, 0);
 }
 
 #[tokio::test]
