@@ -7,9 +7,7 @@ use aide::axum::routing::{get, post};
 use axum::Json;
 use axum::extract::State;
 use fettle_model::{BatchStatus, BucketId, NamespaceId};
-use fettle_ports::{
-    BatchFilter, BucketRecord, CollectionRecord, CollectionSource, Page, ResourceKind, StoreExt,
-};
+use fettle_ports::{BatchFilter, BucketRecord, CollectionRecord, Page, ResourceKind, StoreExt};
 use fettle_wire::bucket::{
     BatchStatistics, BucketListStats, BucketResponse, BucketSchema, CreateBucketRequest,
     PatchBucketRequest, UniqueKey,
@@ -243,13 +241,9 @@ async fn delete(
 /// Names of the collections that take rows from the bucket.
 async fn readers(state: &ApiState, record: &BucketRecord) -> Result<Vec<String>, ApiError> {
     let collections: Vec<CollectionRecord> = all(state, &record.namespace_id).await?;
-    let reads = |collection: &CollectionRecord| match &collection.source {
-        CollectionSource::Bucket { bucket_ids } => bucket_ids.contains(&record.bucket_id),
-        CollectionSource::Collection { .. } => false,
-    };
     Ok(collections
         .into_iter()
-        .filter(reads)
+        .filter(|it| it.reads_bucket(&record.bucket_id))
         .map(|c| c.collection_name)
         .collect())
 }

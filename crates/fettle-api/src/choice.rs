@@ -6,14 +6,13 @@ use std::cmp::Ordering;
 
 use fettle_model::NamespaceId;
 use fettle_model::filter::{Condition, FILTER_DEPTH_MAX, Filter, Logic, Operator, lookup};
-use fettle_ports::{Page, Resource, StoreExt};
+use fettle_ports::{Resource, StoreExt};
 use fettle_wire::filter::SentFilter;
 use fettle_wire::page::{ListRequest, ListResponse, Sort};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
-use crate::lookup::SCAN_PAGE;
 use crate::page::Wanted;
 use crate::state::ApiState;
 
@@ -208,28 +207,6 @@ pub(crate) fn check_depth(filter: Option<&Filter>) -> Result<(), ApiError> {
     }
 }
 
-/// All records of a kind that `search` finds, newest first.
-pub(crate) async fn found<R: Resource>(
-    state: &ApiState,
-    namespace: Option<&NamespaceId>,
-    search: Option<&str>,
-) -> Result<Vec<R>, ApiError> {
-    let mut page = Page {
-        limit: SCAN_PAGE,
-        ..Page::default()
-    };
-    let mut records = Vec::new();
-    loop {
-        let store = state.control().store();
-        let (rows, _) = store.list::<R>(namespace, search, page).await?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(records);
-        };
-        page.after = Some(*last);
-        records.extend(rows.into_iter().map(|(_, record)| record));
-    }
-}
-
 /// A page of a tenant's named resources, as `view` shows them.
 pub(crate) async fn listed<R, T, F>(
     state: &ApiState,
@@ -246,7 +223,8 @@ where
     let search = wanted.search.as_deref();
     if !choice.is_plain() {
         let mut shown = Vec::new();
-        for record in found::<R>(state, Some(namespace), search).await? {
+        let store = state.control().store();
+        for record in store.search_all::<R>(Some(namespace), search).await? {
             shown.push(view(record).await?);
         }
         return wanted.of_whole(choice.pick(shown)?);

@@ -16,9 +16,7 @@ use aide::axum::routing::{get, post};
 use axum::Json;
 use axum::extract::State;
 use fettle_model::NamespaceId;
-use fettle_ports::{
-    BatchFilter, CollectionRecord, CollectionSource, IndexError, ResourceKind, StoreExt,
-};
+use fettle_ports::{BatchFilter, CollectionRecord, IndexError, ResourceKind, StoreExt};
 use fettle_wire::collection::{
     CollectionListStats, CollectionResponse, CreateCollectionRequest, PatchCollectionRequest,
 };
@@ -206,15 +204,9 @@ async fn delete(
 /// Names of the collections that take rows from this one.
 async fn readers(state: &ApiState, record: &CollectionRecord) -> Result<Vec<String>, ApiError> {
     let collections: Vec<CollectionRecord> = all(state, &record.namespace_id).await?;
-    let reads = |other: &CollectionRecord| match &other.source {
-        CollectionSource::Collection { collection_ids } => {
-            collection_ids.contains(&record.collection_id)
-        }
-        CollectionSource::Bucket { .. } => false,
-    };
     Ok(collections
         .into_iter()
-        .filter(reads)
+        .filter(|other| other.reads(&record.collection_id))
         .map(|c| c.collection_name)
         .collect())
 }

@@ -257,8 +257,8 @@ impl Vectors {
         match names {
             Some(VectorNames::Named(names)) => Self::Named(names),
             Some(VectorNames::All(true)) => Self::All,
-            Some(VectorNames::All(false)) | None if all == Some(true) => Self::All,
-            Some(VectorNames::All(false)) | None => Self::None,
+            _ if all == Some(true) => Self::All,
+            _ => Self::None,
         }
     }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use crate::auth::{Caller, DEFAULT_NAMESPACE};
 use crate::body::{Body, InPath, OptionalBody, Params};
-use crate::choice::{Choice, found};
+use crate::choice::Choice;
 use crate::error::ApiError;
 use crate::healing;
 use crate::lookup::{all, check_name, only};
@@ -159,48 +159,38 @@ async fn list(
 ) -> Result<Json<Listed>, ApiError> {
     let wanted = Wanted::of(body.page(), query, PAGE_LIMIT_DEFAULT)?;
     let choice = Choice::of(&body, "namespace_name")?;
-    let visible = visible(state, key, wanted.search.as_deref()).await?;
-    let mut models = Vec::with_capacity(visible.len());
-    for record in visible {
-        models.push(view(state, record).await?);
+    let store = state.control().store();
+    let mut models = Vec::new();
+    for record in store.search_all::<NamespaceRecord>(None, None).await? {
+        if may_see(key, &record) {
+            models.push(view(state, record).await?);
+        }
     }
-    Ok(Json(ListWithStats {
-        page: wanted.of_whole(choice.pick(models)?)?,
-        stats: sums(state, key).await?,
-    }))
-}
-
-/// The namespaces that a key may see, newest first.
-async fn visible(
-    state: &ApiState,
-    key: &ApiKeyRecord,
-    search: Option<&str>,
-) -> Result<Vec<NamespaceRecord>, ApiError> {
-    let mut records: Vec<NamespaceRecord> = found(state, None, search).await?;
-    records.retain(|record| may_see(key, record));
-    Ok(records)
+    let stats = sums(&models);
+    if let Some(search) = wanted.search.as_ref().map(|text| text.to_lowercase()) {
+        models.retain(|model| model.namespace_name.to_lowercase().contains(&search));
+    }
+    let page = wanted.of_whole(choice.pick(models)?)?;
+    Ok(Json(ListWithStats { page, stats }))
 }
 
 /// Sums over the namespaces that a key may see.
-async fn sums(state: &ApiState, key: &ApiKeyRecord) -> Result<NamespaceListStats, ApiError> {
-    let namespaces = visible(state, key, None).await?;
+fn sums(namespaces: &[NamespaceModel]) -> NamespaceListStats {
+    let sum = |count: fn(&NamespaceModel) -> Option<u64>| namespaces.iter().filter_map(count).sum();
     let mut stats = NamespaceListStats {
+        total_buckets: sum(|it| it.bucket_count),
+        total_collections: sum(|it| it.collection_count),
+        total_objects: sum(|it| it.object_count),
+        total_documents: sum(|it| it.document_count),
         total_documents_complete: true,
         ..NamespaceListStats::default()
     };
-    for namespace in &namespaces {
-        let held = count(state, &namespace.namespace_id).await?;
-        stats.total_buckets += held.bucket_count;
-        stats.total_collections += held.collection_count;
-        stats.total_objects += held.object_count;
-        stats.total_documents += held.document_count;
-    }
     let of_one = |total| average(total, namespaces.len());
     stats.avg_buckets_per_namespace = of_one(stats.total_buckets);
     stats.avg_collections_per_namespace = of_one(stats.total_collections);
     stats.avg_objects_per_namespace = of_one(stats.total_objects);
     stats.avg_documents_per_namespace = of_one(stats.total_documents);
-    Ok(stats)
+    stats
 }
 
 async fn patch(

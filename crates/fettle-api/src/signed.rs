@@ -26,8 +26,8 @@ use crate::state::ApiState;
 const READ_FOR: Duration = Duration::from_secs(3600);
 /// How stored addresses in the server's own blob store begin.
 const OWN: &str = "blob:";
-/// What a file is called whose type is not known.
-const UNKNOWN_TYPE: &str = "application/octet-stream";
+/// The type that every file is sent as: what it really is may be a page.
+const FILE_TYPE: &str = "application/octet-stream";
 
 /// Where the client reaches this server, such as `https://fettle.example.org`.
 pub(crate) struct Origin(String);
@@ -142,7 +142,7 @@ async fn read(
     };
     // What somebody stored is never run as a page of this server.
     let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static(UNKNOWN_TYPE)),
+        (CONTENT_TYPE, HeaderValue::from_static(FILE_TYPE)),
         (CONTENT_DISPOSITION, HeaderValue::from_static("attachment")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (CACHE_CONTROL, HeaderValue::from_static("private, no-store")),

@@ -4,13 +4,14 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::{get, post};
 use axum::Json;
 use axum::extract::State;
-use fettle_ports::TaskRecord;
+use fettle_core::Batch;
+use fettle_ports::{BatchRecord, StoreExt as _, TaskRecord};
 use fettle_wire::page::{DeleteResponse, ListResponse, PageQuery};
 use fettle_wire::task::{ListTasksRequest, TaskResponse};
 
 use crate::batches::{cancel_whole, status_named, task_of};
 use crate::body::{InPath, OptionalBody, Params};
-use crate::choice::{Choice, found};
+use crate::choice::Choice;
 use crate::error::ApiError;
 use crate::lookup::find;
 use crate::page::{PAGE_LIMIT_DEFAULT, Wanted};
@@ -30,35 +31,37 @@ async fn read(
     InPath(id): InPath<String>,
 ) -> Result<Json<TaskResponse>, ApiError> {
     let record: TaskRecord = find(&state, &tenant.namespace_id, &id).await?;
-    let shown = view(&state, &record).await?;
-    let mut shown = shown.ok_or_else(|| ApiError::not_found("task", &id))?;
-    let store = state.control().store();
-    let found = store
-        .get_batch(Some(&record.namespace_id), &record.batch_id)
-        .await?;
-    if let Some((_, Some(run))) = found {
-        let wait = state.control().expected_wait(&run).await?;
+    let found = batch_of(&state, &record).await?;
+    let (batch, run) = found.ok_or_else(|| ApiError::not_found("task", &id))?;
+    let mut shown = view(&state, &record, &batch, run.as_ref())?;
+    if let Some(run) = &run {
+        let wait = state.control().expected_wait(run).await?;
         shown.estimated_wait_minutes = wait.map(|wait| wait.as_secs_f64() / 60.0);
     }
     Ok(Json(shown))
 }
 
-/// A task; none when its batch is gone.
-async fn view(state: &ApiState, record: &TaskRecord) -> Result<Option<TaskResponse>, ApiError> {
-    let found = state
-        .control()
-        .store()
-        .get_batch(Some(&record.namespace_id), &record.batch_id)
-        .await?;
-    let Some((batch, run)) = found else {
-        return Ok(None);
-    };
-    let task = task_of(state, &batch, run.as_ref())?;
-    Ok(Some(TaskResponse {
+/// What a task stands for; none when its batch is gone.
+async fn batch_of(
+    state: &ApiState,
+    record: &TaskRecord,
+) -> Result<Option<(BatchRecord, Option<Batch>)>, ApiError> {
+    let store = state.control().store();
+    let namespace = Some(&record.namespace_id);
+    Ok(store.get_batch(namespace, &record.batch_id).await?)
+}
+
+fn view(
+    state: &ApiState,
+    record: &TaskRecord,
+    batch: &BatchRecord,
+    run: Option<&Batch>,
+) -> Result<TaskResponse, ApiError> {
+    Ok(TaskResponse {
         task_id: record.task_id.to_string(),
         task_type: record.task_type.clone(),
-        ..task
-    }))
+        ..task_of(state, batch, run)?
+    })
 }
 
 async fn list_get(
@@ -91,13 +94,17 @@ async fn list(
     let choice = Choice::default().filtered_by(body.filters)?;
     let choice = choice.sorted_by(body.sort.as_slice())?;
     let is_one = |asked: &Option<String>, is: &String| asked.as_ref().is_none_or(|it| it == is);
+    let store = state.control().store();
+    let (namespace, search) = (Some(&tenant.namespace_id), wanted.search.as_deref());
     let mut tasks = Vec::new();
-    let search = wanted.search.as_deref();
-    for record in found::<TaskRecord>(state, Some(&tenant.namespace_id), search).await? {
-        let task = view(state, &record).await?;
-        tasks.extend(task.filter(|task| {
-            is_one(&body.status, &task.status) && is_one(&body.task_type, &task.task_type)
-        }));
+    for record in store.search_all::<TaskRecord>(namespace, search).await? {
+        let Some((batch, run)) = batch_of(state, &record).await? else {
+            continue;
+        };
+        let task = view(state, &record, &batch, run.as_ref())?;
+        if is_one(&body.status, &task.status) && is_one(&body.task_type, &task.task_type) {
+            tasks.push(task);
+        }
     }
     Ok(Json(wanted.of_whole(choice.pick(tasks)?)?))
 }
@@ -108,11 +115,7 @@ async fn delete(
     InPath(id): InPath<String>,
 ) -> Result<Json<DeleteResponse>, ApiError> {
     let record: TaskRecord = find(&state, &tenant.namespace_id, &id).await?;
-    let found = state
-        .control()
-        .store()
-        .get_batch(Some(&record.namespace_id), &record.batch_id)
-        .await?;
+    let found = batch_of(&state, &record).await?;
     let gone = || ApiError::not_found("task", &id);
     let (batch, run) = found.ok_or_else(gone)?;
     let run = run.ok_or_else(gone)?;

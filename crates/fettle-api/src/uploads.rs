@@ -17,7 +17,7 @@ use axum::extract::State;
 use axum::response::NoContent;
 use axum::{Json, Router};
 use fettle_model::UploadId;
-use fettle_ports::{BucketRecord, Page, ResourceKind, StoreExt as _, UploadRecord, UploadStatus};
+use fettle_ports::{BucketRecord, ResourceKind, StoreExt as _, UploadRecord, UploadStatus};
 use fettle_wire::page::PageQuery;
 use fettle_wire::upload::{
     ListUploadsRequest, ListUploadsResponse, UploadListStats, UploadResponse,
@@ -29,7 +29,7 @@ use serde_json::Value;
 use crate::body::{InPath, OptionalBody, Params};
 use crate::choice::Choice;
 use crate::error::ApiError;
-use crate::lookup::{SCAN_PAGE, bucket};
+use crate::lookup::bucket;
 use crate::page::Wanted;
 use crate::signed::Origin;
 use crate::state::ApiState;
@@ -86,24 +86,11 @@ async fn named(
     bucket: &BucketRecord,
     prefix: &str,
 ) -> Result<Vec<UploadRecord>, ApiError> {
-    let mut found = Vec::new();
-    let mut page = Page {
-        limit: SCAN_PAGE,
-        ..Page::default()
-    };
-    loop {
-        let (rows, _) = state
-            .control()
-            .store()
-            .list::<UploadRecord>(Some(&bucket.namespace_id), Some(prefix), page)
-            .await?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(found);
-        };
-        page.after = Some(*last);
-        let own = rows.into_iter().map(|(_, record)| record);
-        found.extend(own.filter(|record| record.name.starts_with(prefix)));
-    }
+    let store = state.control().store();
+    let namespace = Some(&bucket.namespace_id);
+    let mut found: Vec<UploadRecord> = store.search_all(namespace, Some(prefix)).await?;
+    found.retain(|record| record.name.starts_with(prefix));
+    Ok(found)
 }
 
 #[derive(Deserialize, JsonSchema)]

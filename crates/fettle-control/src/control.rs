@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use fettle_core::{Batch, JobState, Wait};
 use fettle_model::report::Heartbeat;
@@ -203,6 +204,14 @@ impl Control {
 }
 
 impl Shared {
+    /// Waits so long; `false` once `serve` stops.
+    pub(crate) async fn pause(&self, how_long: Duration) -> bool {
+        tokio::select! {
+            () = self.stopping.cancelled() => false,
+            () = tokio::time::sleep(how_long) => true,
+        }
+    }
+
     /// A batch that is not over, as last committed.
     pub(crate) fn batch(&self, id: &BatchId) -> Option<Arc<Batch>> {
         self.active

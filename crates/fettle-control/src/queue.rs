@@ -68,16 +68,15 @@ impl Control {
         let Some(place) = queue.iter().position(|id| batch.job(id).is_some()) else {
             return Ok(None);
         };
-        let batches: Vec<Arc<Batch>> = {
+        let jobs: BTreeMap<JobId, Arc<Batch>> = {
             let active = &self.shared.active;
             let active = active.read().unwrap_or_else(PoisonError::into_inner);
-            active.values().cloned().collect()
+            let of_batch = |batch: &Arc<Batch>| {
+                let jobs = batch.jobs().map(|(_, job)| job.id.clone());
+                jobs.map(|id| (id, batch.clone())).collect::<Vec<_>>()
+            };
+            active.values().flat_map(of_batch).collect()
         };
-        let jobs = batches.iter().flat_map(|batch| {
-            let jobs = batch.jobs();
-            jobs.map(move |(_, job)| (job.id.clone(), batch.clone()))
-        });
-        let jobs: BTreeMap<JobId, Arc<Batch>> = jobs.collect();
         let mut free_in = BinaryHeap::new();
         for (id, batch) in &jobs {
             let Some((at, job)) = batch.job(id) else {

@@ -6,15 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fettle_model::{BatchId, CollectionId, DocumentId, NamespaceId};
-use fettle_ports::{
-    CollectionRecord, CollectionSource, Document, DocumentQuery, Index, IndexError, StoreExt as _,
-};
+use fettle_ports::{CollectionRecord, Document, DocumentQuery, Index, IndexError, StoreExt as _};
 use serde_json::Value;
 
 use crate::control::Control;
 use crate::error::ReportError;
 
-/// Parts beyond the last new one that are looked for at a time: most sources become no fewer documents than before.
+/// Parts beyond the last new one that are looked for at a time, where a source has documents already.
 const PARTS_LOOKED_FOR: u32 = 4;
 
 /// Documents made of a removed one that are read at a time.
@@ -37,24 +35,21 @@ pub(crate) async fn write(
 ) -> Result<Replaced, ReportError> {
     let index = control.index().as_ref();
     let new: BTreeSet<DocumentId> = documents.iter().map(|d| d.id.clone()).collect();
-    let sources = sources(&documents);
-    let beyond = sources.iter().flat_map(|(source, next)| {
-        let parts = *next..next.saturating_add(PARTS_LOOKED_FOR);
-        parts.map(|part| DocumentId::of_part(collection, source, part))
-    });
-    let wanted: Vec<DocumentId> = new.iter().cloned().chain(beyond).collect();
+    let mut sources = sources(&documents);
+    // Most sources are new, and then so is what would stand beyond them: one part more is looked for.
+    let next = sources.iter();
+    let next = next.map(|(source, part)| DocumentId::of_part(collection, source, *part));
+    let wanted: Vec<DocumentId> = new.iter().cloned().chain(next).collect();
     let found = index.get(namespace, collection, &wanted, false).await?;
     let is_own = |document: &Document| internal(document, "batch_id") == Some(batch.as_str());
-    let (over, stale): (Vec<_>, Vec<_>) = found.into_iter().partition(|d| new.contains(&d.id));
-    let replaced = over.iter().filter(|document| !is_own(document)).count() as u64;
-    let mut gone: Vec<DocumentId> = stale.iter().map(|document| document.id.clone()).collect();
-    for source in stale.iter().filter_map(|d| internal(d, "source_id")) {
-        let after = sources.get(source).copied().unwrap_or_default() + PARTS_LOOKED_FOR;
-        gone.extend(tail(index, namespace, collection, (source, after)).await?);
-    }
+    let replaced = found
+        .iter()
+        .filter(|it| new.contains(&it.id) && !is_own(it));
+    let replaced = replaced.count() as u64;
+    let known = known(&found);
+    sources.retain(|source, _| known.contains(source));
+    let gone = beyond(index, namespace, collection, sources).await?;
     index.upsert(namespace, collection, documents).await?;
-    gone.sort_unstable();
-    gone.dedup();
     let deleted = delete_with_descendants(control, namespace, collection, gone).await?;
     Ok(Replaced { replaced, deleted })
 }
@@ -71,14 +66,10 @@ async fn delete_with_descendants(
     }
     let index = control.index();
     let collections: Vec<CollectionRecord> = control.store().list_all(namespace).await?;
-    let reads = |record: &CollectionRecord, id: &CollectionId| match &record.source {
-        CollectionSource::Collection { collection_ids } => collection_ids.contains(id),
-        CollectionSource::Bucket { .. } => false,
-    };
     let mut deleted = 0;
     let mut open = vec![(collection.clone(), gone)];
     while let Some((id, documents)) = open.pop() {
-        for reader in collections.iter().filter(|record| reads(record, &id)) {
+        for reader in collections.iter().filter(|record| record.reads(&id)) {
             let reader = &reader.collection_id;
             let mut made = Vec::new();
             for document in &documents {
@@ -138,27 +129,35 @@ fn sources(documents: &[Document]) -> BTreeMap<String, u32> {
     next
 }
 
-/// The parts of a source from `first` on, up to the first that is not there.
-async fn tail(
+/// The sources of documents.
+fn known(documents: &[Document]) -> BTreeSet<String> {
+    let sources = documents.iter().filter_map(|it| internal(it, "source_id"));
+    sources.map(str::to_owned).collect()
+}
+
+/// The documents that sources have from these part numbers on.
+async fn beyond(
     index: &dyn Index,
     namespace: &NamespaceId,
     collection: &CollectionId,
-    (source, first): (&str, u32),
+    mut open: BTreeMap<String, u32>,
 ) -> Result<Vec<DocumentId>, IndexError> {
     let mut found = Vec::new();
-    let mut first = first;
-    loop {
-        let parts = first..first.saturating_add(PARTS_LOOKED_FOR);
-        let wanted: Vec<DocumentId> = parts
-            .map(|part| DocumentId::of_part(collection, source, part))
-            .collect();
+    while !open.is_empty() {
+        let wanted = open.iter().flat_map(|(source, first)| {
+            let parts = *first..first.saturating_add(PARTS_LOOKED_FOR);
+            parts.map(|part| DocumentId::of_part(collection, source, part))
+        });
+        let wanted: Vec<DocumentId> = wanted.collect();
         let page = index.get(namespace, collection, &wanted, false).await?;
-        if page.is_empty() {
-            return Ok(found);
-        }
+        let more = known(&page);
+        open.retain(|source, first| {
+            *first = first.saturating_add(PARTS_LOOKED_FOR);
+            more.contains(source)
+        });
         found.extend(page.into_iter().map(|document| document.id));
-        first = first.saturating_add(PARTS_LOOKED_FOR);
     }
+    Ok(found)
 }
 
 fn internal<'a>(document: &'a Document, key: &str) -> Option<&'a str> {

@@ -9,7 +9,7 @@ use fettle_model::{
     TaskId,
 };
 use fettle_ports::{
-    BatchRecord, CollectionRecord, CollectionSource, Page, StoreExt, Submission, TaskRecord,
+    BatchRecord, CollectionRecord, CollectionSource, StoreExt, Submission, TaskRecord,
 };
 use tokio::sync::oneshot;
 
@@ -17,9 +17,6 @@ use crate::control::Control;
 use crate::error::RequestError;
 use crate::orchestrator::{Message, send, tell};
 use crate::{policy, spec};
-
-/// Collections are read this many at a time.
-const COLLECTIONS_PAGE: u64 = 500;
 
 /// How a batch is submitted.
 #[derive(Debug, Clone, Default)]
@@ -226,29 +223,13 @@ impl Control {
         bucket: &BucketId,
         chosen: &[CollectionId],
     ) -> Result<BTreeMap<CollectionId, CollectionRecord>, RequestError> {
-        let mut all = Vec::new();
-        let mut page = Page {
-            limit: COLLECTIONS_PAGE,
-            ..Page::default()
-        };
-        loop {
-            let (rows, _) = self
-                .store()
-                .list::<CollectionRecord>(Some(namespace), None, page)
-                .await?;
-            let Some((last, _)) = rows.last() else { break };
-            page.after = Some(*last);
-            all.extend(rows.into_iter().map(|(_, collection)| collection));
-        }
+        let mut all: Vec<CollectionRecord> = self.store().list_all(namespace).await?;
         let chosen: BTreeSet<&CollectionId> = chosen.iter().collect();
         all.retain(|c| c.enabled && (chosen.is_empty() || chosen.contains(&c.collection_id)));
         let mut fed: BTreeMap<CollectionId, CollectionRecord> = BTreeMap::new();
         loop {
-            let next = all.iter().position(|collection| match &collection.source {
-                CollectionSource::Bucket { bucket_ids } => bucket_ids.contains(bucket),
-                CollectionSource::Collection { collection_ids } => {
-                    collection_ids.iter().any(|id| fed.contains_key(id))
-                }
+            let next = all.iter().position(|collection| {
+                collection.reads_bucket(bucket) || fed.keys().any(|id| collection.reads(id))
             });
             let Some(next) = next else { break };
             let collection = all.swap_remove(next);

@@ -15,7 +15,6 @@ use fettle_ports::{
 };
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use serde_json::Map;
 
 use crate::control::{Control, Shared};
 use crate::error::RequestError;
@@ -27,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub const INTERVAL_SECONDS_MIN: u64 = 60;
 /// Objects of one batch.
 const OBJECTS_MAX: usize = 10_000;
-/// Objects or schedules that are read at a time.
+/// Objects that are read at a time.
 const PAGE: u64 = 500;
 
 /// When a schedule is due first.
@@ -73,11 +72,7 @@ fn next(trigger: &ScheduleTrigger, now: UnixMillis) -> Result<UnixMillis, String
 /// Runs what is due until `serve` stops.
 pub(crate) async fn watch(shared: Arc<Shared>) {
     let control = Control { shared };
-    loop {
-        tokio::select! {
-            () = control.shared.stopping.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
+    while control.shared.pause(LOOK_EVERY).await {
         if let Err(error) = control.run_due_schedules().await {
             tracing::warn!(%error, "schedules could not be looked at");
         }
@@ -87,25 +82,16 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 impl Control {
     async fn run_due_schedules(&self) -> Result<(), StoreError> {
         let now = self.clock().now();
-        let mut page = Page {
-            limit: PAGE,
-            ..Page::default()
-        };
-        loop {
-            let (rows, _) = self
-                .store()
-                .list::<ScheduleRecord>(None, None, page)
-                .await?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(());
-            };
-            page.after = Some(*last);
-            for (_, schedule) in rows {
-                if schedule.next_at <= now {
-                    self.run_schedule(schedule, now).await?;
-                }
+        for schedule in self
+            .store()
+            .search_all::<ScheduleRecord>(None, None)
+            .await?
+        {
+            if schedule.next_at <= now {
+                self.run_schedule(schedule, now).await?;
             }
         }
+        Ok(())
     }
 
     /// Runs a schedule that is due. Its next time is stored first: a run that breaks off is not done twice.
@@ -160,34 +146,43 @@ impl Control {
         for id in bucket_ids {
             let namespace = Some(&collection.namespace_id);
             let bucket: Option<BucketRecord> = self.store().find(namespace, id.as_str()).await?;
-            let Some(bucket) = bucket else { continue };
-            let mut page = Page {
-                limit: PAGE,
-                ..Page::default()
-            };
-            let mut chunk: Vec<ObjectId> = Vec::new();
-            loop {
-                let (rows, _) = self
-                    .store()
-                    .list_objects(&bucket.namespace_id, &bucket.bucket_id, page)
-                    .await?;
-                let Some((last, _)) = rows.last() else { break };
-                page.after = Some(*last);
-                let filter = collection.source_filter.as_ref();
-                let objects = rows.into_iter().map(|(_, object)| object);
-                let objects =
-                    objects.filter(|it| filter.is_none_or(|f| f.matches(&it.searchable())));
-                for object in objects {
-                    chunk.push(object.object_id);
-                    if chunk.len() == OBJECTS_MAX {
-                        let full = std::mem::take(&mut chunk);
-                        made.push(self.submit_scheduled(collection, &bucket, full).await?);
-                    }
+            if let Some(bucket) = bucket {
+                self.fill_from(collection, &bucket, made).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits batches of a bucket's objects, each as soon as it is full.
+    async fn fill_from(
+        &self,
+        collection: &CollectionRecord,
+        bucket: &BucketRecord,
+        made: &mut Vec<BatchId>,
+    ) -> Result<(), RequestError> {
+        let (store, filter) = (self.store(), collection.source_filter.as_ref());
+        let mut page = Page {
+            limit: PAGE,
+            ..Page::default()
+        };
+        let mut chunk: Vec<ObjectId> = Vec::new();
+        loop {
+            let (namespace, id) = (&bucket.namespace_id, &bucket.bucket_id);
+            let (rows, _) = store.list_objects(namespace, id, page).await?;
+            let Some((last, _)) = rows.last() else { break };
+            page.after = Some(*last);
+            let objects = rows.into_iter().map(|(_, object)| object);
+            let wanted = objects.filter(|it| filter.is_none_or(|f| f.matches(&it.searchable())));
+            for object in wanted {
+                chunk.push(object.object_id);
+                if chunk.len() == OBJECTS_MAX {
+                    let full = std::mem::take(&mut chunk);
+                    made.push(self.submit_scheduled(collection, bucket, full).await?);
                 }
             }
-            if !chunk.is_empty() {
-                made.push(self.submit_scheduled(collection, &bucket, chunk).await?);
-            }
+        }
+        if !chunk.is_empty() {
+            made.push(self.submit_scheduled(collection, bucket, chunk).await?);
         }
         Ok(())
     }
@@ -198,25 +193,12 @@ impl Control {
         bucket: &BucketRecord,
         objects: Vec<ObjectId>,
     ) -> Result<BatchId, RequestError> {
-        let now = self.clock().now();
+        let id = BatchId::from_entropy(self.entropy().bytes15());
         let record = BatchRecord {
-            namespace_id: bucket.namespace_id.clone(),
-            bucket_id: bucket.bucket_id.clone(),
-            batch_id: BatchId::from_entropy(self.entropy().bytes15()),
             batch_name: Some(format!("schedule of {}", collection.collection_name)),
             collection_ids: vec![collection.collection_id.clone()],
-            metadata: Map::new(),
-            dedup_strategy: "replace".to_owned(),
-            created_by: None,
-            task_id: None,
-            webhook_url: None,
-            resource_overrides: Map::new(),
-            healing: None,
             object_count: objects.len() as u64,
-            batch_group_id: None,
-            documents_deleted: 0,
-            created_at: now,
-            updated_at: now,
+            ..BatchRecord::draft(bucket, id, self.clock().now())
         };
         self.store().insert_batch(&record, &objects).await?;
         let (namespace, id) = (&record.namespace_id, &record.batch_id);

@@ -216,11 +216,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     }
     let control = Control { shared };
     let shared = &control.shared;
-    loop {
-        tokio::select! {
-            () = shared.stopping.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
+    while shared.pause(LOOK_EVERY).await {
         for (id, attempt) in shared.fences.all() {
             learn_steps(&control, &attempt.fence).await;
             for finding in shared.look_at(&id, &attempt) {

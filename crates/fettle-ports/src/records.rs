@@ -188,6 +188,26 @@ pub struct CollectionRecord {
 resource!(CollectionRecord, Collection, collection_id, |r| &r
     .collection_name);
 
+impl CollectionRecord {
+    /// Whether it takes rows from another collection.
+    #[must_use]
+    pub fn reads(&self, other: &CollectionId) -> bool {
+        match &self.source {
+            CollectionSource::Collection { collection_ids } => collection_ids.contains(other),
+            CollectionSource::Bucket { .. } => false,
+        }
+    }
+
+    /// Whether it takes rows from a bucket.
+    #[must_use]
+    pub fn reads_bucket(&self, bucket: &BucketId) -> bool {
+        match &self.source {
+            CollectionSource::Bucket { bucket_ids } => bucket_ids.contains(bucket),
+            CollectionSource::Collection { .. } => false,
+        }
+    }
+}
+
 /// When a collection is filled anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -450,4 +470,30 @@ pub struct BatchRecord {
     pub created_at: UnixMillis,
     /// When it was last changed.
     pub updated_at: UnixMillis,
+}
+
+impl BatchRecord {
+    /// A new draft of a bucket without objects, that feeds all collections.
+    #[must_use]
+    pub fn draft(bucket: &BucketRecord, batch_id: BatchId, now: UnixMillis) -> Self {
+        Self {
+            namespace_id: bucket.namespace_id.clone(),
+            bucket_id: bucket.bucket_id.clone(),
+            batch_id,
+            batch_name: None,
+            collection_ids: Vec::new(),
+            metadata: Map::new(),
+            dedup_strategy: "replace".to_owned(),
+            created_by: None,
+            task_id: None,
+            webhook_url: None,
+            resource_overrides: Map::new(),
+            healing: None,
+            object_count: 0,
+            batch_group_id: None,
+            documents_deleted: 0,
+            created_at: now,
+            updated_at: now,
+        }
+    }
 }

@@ -72,13 +72,22 @@ pub trait StoreExt: Store {
 
     /// All records of a namespace, newest first.
     async fn list_all<R: Resource>(&self, namespace: &NamespaceId) -> Result<Vec<R>, StoreError> {
+        self.search_all(Some(namespace), None).await
+    }
+
+    /// All records that `search` finds, newest first; without a namespace of any.
+    async fn search_all<R: Resource>(
+        &self,
+        namespace: Option<&NamespaceId>,
+        search: Option<&str>,
+    ) -> Result<Vec<R>, StoreError> {
         let mut records = Vec::new();
         let mut page = Page {
             limit: LIST_ALL_PAGE,
             ..Page::default()
         };
         loop {
-            let (rows, _) = self.list::<R>(Some(namespace), None, page).await?;
+            let (rows, _) = self.list::<R>(namespace, search, page).await?;
             let Some((last, _)) = rows.last() else {
                 return Ok(records);
             };

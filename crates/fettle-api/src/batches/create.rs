@@ -105,25 +105,16 @@ pub(super) async fn draft(
     check_metadata(&metadata)?;
     let names = body.collection_ids.unwrap_or_default();
     let collection_ids = collection_ids(state, &tenant.namespace_id, &names).await?;
-    let now = state.now();
+    let id = BatchId::from_entropy(state.id_bits());
     Ok(BatchRecord {
-        namespace_id: tenant.namespace_id.clone(),
-        bucket_id: bucket.bucket_id.clone(),
-        batch_id: BatchId::from_entropy(state.id_bits()),
         batch_name: body.batch_name,
         collection_ids,
         metadata,
         dedup_strategy: body.dedup_strategy.unwrap_or_default().as_str().to_owned(),
         created_by: Some(tenant.key.key_id.clone()),
-        task_id: None,
-        webhook_url: None,
-        resource_overrides: Map::new(),
         healing: body.healing.map(healing::policy).transpose()?,
         object_count,
-        batch_group_id: None,
-        documents_deleted: 0,
-        created_at: now,
-        updated_at: now,
+        ..BatchRecord::draft(bucket, id, state.now())
     })
 }
 

@@ -10,7 +10,6 @@ use fettle_ports::{BatchRecord, BucketRecord, CollectionRecord, CollectionSource
 use fettle_wire::batch::{BATCH_OBJECTS_PER_REQUEST_MAX, DedupStrategy};
 use fettle_wire::collection::{TriggerCollectionRequest, TriggerCollectionResponse};
 use fettle_wire::filter::SentFilter;
-use serde_json::Map;
 
 use crate::body::{InPath, OptionalBody};
 use crate::choice::check_depth;
@@ -148,25 +147,14 @@ async fn submit(
     (bucket, objects, strategy): (BucketRecord, Vec<ObjectId>, DedupStrategy),
     answer: &mut TriggerCollectionResponse,
 ) -> Result<(), ApiError> {
-    let now = state.now();
+    let id = BatchId::from_entropy(state.id_bits());
     let batch = BatchRecord {
-        namespace_id: tenant.namespace_id.clone(),
-        bucket_id: bucket.bucket_id.clone(),
-        batch_id: BatchId::from_entropy(state.id_bits()),
         batch_name: Some(format!("trigger of {}", record.collection_name)),
         collection_ids: vec![record.collection_id.clone()],
-        metadata: Map::new(),
         dedup_strategy: strategy.as_str().to_owned(),
         created_by: Some(tenant.key.key_id.clone()),
-        task_id: None,
-        webhook_url: None,
-        resource_overrides: Map::new(),
-        healing: None,
         object_count: objects.len() as u64,
-        batch_group_id: None,
-        documents_deleted: 0,
-        created_at: now,
-        updated_at: now,
+        ..BatchRecord::draft(&bucket, id, state.now())
     };
     let control = state.control();
     control.store().insert_batch(&batch, &objects).await?;

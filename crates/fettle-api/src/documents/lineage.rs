@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use fettle_model::BatchId;
-use fettle_ports::{CollectionRecord, CollectionSource, Document, DocumentQuery, RowErrorQuery};
+use fettle_ports::{CollectionRecord, Document, DocumentQuery, RowErrorQuery};
 use fettle_wire::document::DocumentResponse;
 use fettle_wire::document_change::{
     DiagnosticHistory, DiagnosticHistoryEntry, DocumentDiagnosticsResponse, RecentFailure,
@@ -75,7 +75,10 @@ pub(super) async fn descendants(
     for _ in 0..DEPTH_MAX {
         let mut next = Vec::new();
         for (parent, document) in &level {
-            for child in collections.iter().filter(|child| reads(child, parent)) {
+            for child in collections
+                .iter()
+                .filter(|child| child.reads(&parent.collection_id))
+            {
                 next.extend(made_of(&state, child, document).await?);
             }
         }
@@ -95,15 +98,6 @@ pub(super) async fn descendants(
         level = next;
     }
     Ok(Json(found))
-}
-
-fn reads(child: &CollectionRecord, parent: &CollectionRecord) -> bool {
-    match &child.source {
-        CollectionSource::Collection { collection_ids } => {
-            collection_ids.contains(&parent.collection_id)
-        }
-        CollectionSource::Bucket { .. } => false,
-    }
 }
 
 async fn made_of(

@@ -201,11 +201,7 @@ pub(crate) async fn take_over(shared: &Shared, attempt: &AttemptId) {
 /// Ends and takes over by itself what runs and is not believed to, until `serve` stops.
 pub(crate) async fn watch(shared: Arc<Shared>) {
     let control = Control { shared };
-    loop {
-        tokio::select! {
-            () = control.shared.stopping.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
+    while control.shared.pause(LOOK_EVERY).await {
         for (namespace, batch, tier_num) in suspects(&control).await {
             let site = Site {
                 control: &control,

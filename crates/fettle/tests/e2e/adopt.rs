@@ -5,20 +5,10 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::plugins::{archive, register};
+use crate::plugins::install;
 use crate::server::{Server, drivers, signal, text, text_files, wait};
 
 const ROWS: usize = 1_000;
-
-const SLEEPER: &str = r#"
-name = "sleeper"
-version = "v1"
-kind = "python"
-entry = "sleeper:run"
-
-[[inputs]]
-key = "text"
-"#;
 
 /// The first file keeps its worker for ever; the others leave time to look at it.
 const SLEEPS: &str = r#"
@@ -53,11 +43,6 @@ fn check_books(server: &Server, bucket: &str, batch: &str, collection: &str) -> 
     let count = server.get(&format!("/v1/collections/{collection}/documents/count"));
     assert!(count.to_string().contains(&ROWS.to_string()), "{count}");
     ended
-}
-
-fn lines(server: &Server, bucket: &str) -> String {
-    let parameters = json!({"embedding": "lexical"});
-    server.collection("lines", bucket, "text_extractor", parameters)
 }
 
 /// A copy of a folder's files.
@@ -96,12 +81,15 @@ fn second_driver(folder: &Path) -> Child {
 #[test]
 fn a_superseded_run_is_ended_with_proof_and_what_it_says_late_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
-    let files = text_files(&dir.path().join("files"), ROWS);
+    let files = text_files(&dir.path().join("files"), ROWS + 1);
     let server = Server::start(&dir.path().join("data"), dir.path(), &[]);
+    install(&server, "sleeper", "", SLEEPS);
     let bucket = server.bucket("superseded");
-    let collection = lines(&server, &bucket);
-    let objects = server.objects(&bucket, &files);
-    let batch = server.submit(&bucket, &objects, json!({}));
+    let collection = server.collection("slow", &bucket, "sleeper", json!({}));
+    let objects = server.objects(&bucket, &files[1..]);
+    // It must outlive the look for runs that do not count, which comes every ten seconds.
+    let one_cpu = json!({"resources": {"0": {"num_cpus": 1}}});
+    let batch = server.submit(&bucket, &objects, one_cpu);
     wait("rows are finished", || {
         (processed(&server, &batch) >= 20).then_some(())
     });
@@ -125,8 +113,11 @@ fn a_superseded_run_is_ended_with_proof_and_what_it_says_late_does_not_count() {
     let status = wait("the deaf driver is ended", || {
         deaf_driver.try_wait().unwrap()
     });
+    let said = std::fs::read_to_string(late.join("second.log")).unwrap();
     assert!(!status.success());
     let ended = check_books(&server, &bucket, &batch, &collection);
+    let told = timeline(&server, &bucket, &batch);
+    assert!(told.contains("a run that does not count"), "{told}\n{said}");
     assert_eq!(ended["tier_tasks"][0]["retry_count"], 1, "{ended:#}");
 }
 
@@ -139,9 +130,7 @@ fn a_run_that_a_lost_memory_had_begun_is_taken_over() {
         dir.path(),
         &["--capacity-cpus", "2"],
     );
-    let plugin = archive(&[("fettle-plugin.toml", SLEEPER), ("sleeper.py", SLEEPS)]);
-    let (status, answer) = register(&server, plugin);
-    assert!((200..300).contains(&status), "{status} {answer}");
+    install(&server, "sleeper", "", SLEEPS);
     let one_cpu = json!({"resources": {"0": {"num_cpus": 1}}});
     let sleepers = server.bucket("sleepers");
     server.collection("sleeping", &sleepers, "sleeper", json!({}));

@@ -4,19 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::plugins::{archive, register};
+use crate::plugins::install;
 use crate::server::{Server, processes, signal, text, text_files, wait};
-
-const MANIFEST: &str = r#"
-name = "pacer"
-version = "v1"
-kind = "python"
-entry = "pacer:run"
-batch_rows = 1
-
-[[inputs]]
-key = "text"
-"#;
 
 /// The row with this number computes for ever; the others leave time for trouble.
 const MODULE: &str = r#"
@@ -111,9 +100,7 @@ fn cancels_at_every_level_in_the_middle_of_trouble_leave_no_process() {
         .collect();
     let arguments = ["--capacity-cpus", "8"];
     let server = Server::start(&dir.path().join("data"), dir.path(), &arguments);
-    let plugin = archive(&[("fettle-plugin.toml", MANIFEST), ("pacer.py", MODULE)]);
-    let (status, answer) = register(&server, plugin);
-    assert!((200..300).contains(&status), "{status} {answer}");
+    install(&server, "pacer", "batch_rows = 1", MODULE);
 
     let halted = Running::start(&server, "halted", &good);
     halted

@@ -72,6 +72,20 @@ pub fn register(server: &Server, archive: Vec<u8>) -> (u16, Value) {
     (status, answer.json().unwrap())
 }
 
+/// Registers a Python module as the plugin `name`, which reads files; `more` stands in its manifest too.
+pub fn install(server: &Server, name: &str, more: &str, module: &str) {
+    let manifest = format!(
+        "name = \"{name}\"\nversion = \"v1\"\nkind = \"python\"\nentry = \"{name}:run\"\n{more}\n[[inputs]]\nkey = \"text\"\n"
+    );
+    let module = (format!("{name}.py"), module);
+    let files = [
+        ("fettle-plugin.toml", manifest.as_str()),
+        (&module.0, module.1),
+    ];
+    let (status, answer) = register(server, archive(&files));
+    assert!((200..300).contains(&status), "{status} {answer}");
+}
+
 fn write(dir: &std::path::Path, texts: &[&str]) -> Vec<std::path::PathBuf> {
     std::fs::create_dir_all(dir).unwrap();
     let file = |(n, text): (usize, &&str)| {

@@ -5,20 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::plugins::{archive, register};
+use crate::plugins::install;
 use crate::server::{Server, drivers, text, text_files, wait_for, workers};
 
 const ROWS: usize = 1_000;
-
-const MANIFEST: &str = r#"
-name = "word_count"
-version = "v1"
-kind = "python"
-entry = "words:run"
-
-[[inputs]]
-key = "text"
-"#;
 
 /// Good rows are quick; the kind of a poison stands in its text. `worker` is done to the worker, else it hits the plugin alone.
 const MODULE: &str = r#"
@@ -86,9 +76,7 @@ fn seven_poison_rows_of_four_kinds_among_a_thousand_are_given_up_and_nothing_els
     let files = poisoned_files(&dir.path().join("files"));
     let arguments = ["--stuck-after", "1", "--capacity-cpus", "4"];
     let server = Server::start(&dir.path().join("data"), dir.path(), &arguments);
-    let plugin = archive(&[("fettle-plugin.toml", MANIFEST), ("words.py", MODULE)]);
-    let (status, answer) = register(&server, plugin);
-    assert!((200..300).contains(&status), "{status} {answer}");
+    install(&server, "word_count", "", MODULE);
     let bucket = server.bucket("poisoned");
     let collection = server.collection("counted", &bucket, "word_count", json!({}));
     let objects = server.objects(&bucket, &files);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::plugins::{archive, register};
+use crate::plugins::install;
 use crate::server::{Server, drivers, signal, text_files, wait, workers};
 
 fn timeline(server: &Server, bucket: &str, batch: &str) -> String {
@@ -141,17 +141,6 @@ fn a_driver_that_stands_still_is_begun_anew_where_the_policy_is_auto() {
     assert!(count.to_string().contains("2000"), "{count}");
 }
 
-const DEEP: &str = r#"
-name = "deep"
-version = "v1"
-kind = "python"
-entry = "deep:run"
-batch_rows = 1
-
-[[inputs]]
-key = "text"
-"#;
-
 const DEEPER: &str = r#"
 import time
 
@@ -176,9 +165,7 @@ fn a_row_that_hangs_is_shown_where_it_stands() {
         dir.path(),
         &["--stuck-after", "1"],
     );
-    let plugin = archive(&[("fettle-plugin.toml", DEEP), ("deep.py", DEEPER)]);
-    let (status, answer) = register(&server, plugin);
-    assert!((200..300).contains(&status), "{status} {answer}");
+    install(&server, "deep", "batch_rows = 1", DEEPER);
     let bucket = server.bucket("deep");
     server.collection("depths", &bucket, "deep", json!({}));
     let objects = server.objects(&bucket, &files);
