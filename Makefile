@@ -71,8 +71,9 @@ $(TOOLS)/bin/cargo-deny: | system
 	fi
 
 # cargo-nextest gives each test its own process; where it is missing, `cargo test` runs the same tests.
-# `py-spy` is there, so that it is tested what it shows of a hung plugin.
+# `py-spy` and `eu-stack` are there, so that it is tested what they show of a hung plugin.
 rust-tests: build $(VENV)/ready $(MODEL)/model.safetensors
+	@scripts/install-system-packages tests
 	@export PATH="$$PATH:$(abspath $(VENV))/bin"; if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --workspace --no-fail-fast; \
 	else \

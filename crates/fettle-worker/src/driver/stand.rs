@@ -122,6 +122,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_program_that_is_no_python_shows_its_native_stack() {
+        let mut child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        let pid = child.id().unwrap();
+        // `sleep` stands there once it has been loaded.
+        let mut text = String::new();
+        for _ in 0..50 {
+            text = describe(vec![pid]).await;
+            if text.contains("nanosleep") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        child.kill().await.unwrap();
+        assert!(
+            text.contains("stacks by eu-stack:") && text.contains("clock_nanosleep"),
+            "is `eu-stack` of elfutils installed, and may it trace?\n{text}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_tool_that_is_not_here_or_fails_says_nothing() {
         assert_eq!(ask("no-such-tool-anywhere", &[]).await, None);
         assert_eq!(ask("false", &[]).await, None);

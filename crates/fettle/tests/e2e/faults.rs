@@ -8,6 +8,8 @@ use crate::server::Server;
 
 #[path = "faults/auto.rs"]
 mod auto;
+#[path = "faults/auto_table.rs"]
+mod auto_table;
 #[path = "faults/fault.rs"]
 mod fault;
 #[path = "faults/gauntlet.rs"]

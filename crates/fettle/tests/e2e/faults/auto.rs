@@ -7,41 +7,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::fault::{Expect, Fault, Rows, Run, Seen};
-use super::inject;
+use super::auto_table::{
+    BLOB_DISK, BLOBS, CLEAN, DEATHS, DISK, LASTING, MEMORY, RLIMIT, ROWS, SPINNING, STANDSTILLS,
+    Trial,
+};
+use super::fault::{Expect, Fault, Run, Seen};
 use crate::server::{Server, text};
 
-/// Rows of a batch.
-const ROWS: usize = 500;
-/// What a row takes, in seconds.
-const ROW_S: f64 = 0.03;
-/// The row that does harm, or that marks the moment of a shot from outside.
-const MARKED: usize = 200;
 /// A trial ends within this; an endless loop is tried three times, and longer each time.
 const LIMIT: Duration = Duration::from_secs(400);
-/// From a death to its verdict, in milliseconds.
-const DEATH_MS_MAX: u128 = 1_000;
-/// From a standstill to its finding, in milliseconds: the limit of a silent worker is ten seconds where rows are quick.
-const HANG_MS_MAX: u128 = 20_000;
-/// The same for a driver, which is waited for longer.
-const SILENCE_MS_MAX: u128 = 30_000;
 /// Rows that may be done more than once, in percent.
 const REDONE_PERCENT_MAX: f64 = 5.0;
-
-/// A fault and what must come of it.
-struct Trial {
-    name: &'static str,
-    extractor: &'static str,
-    rows: Rows,
-    memory_mib: u64,
-    shoot: Option<fn(&Run<'_>) -> bool>,
-    /// The fault is found when the diagnosis holds this.
-    told: &'static str,
-    /// From the fault to that, in milliseconds; none where rows come to it in their turn.
-    found_ms_max: Option<u128>,
-    status: &'static str,
-    failed_rows: u64,
-}
 
 /// What was seen of a trial.
 struct Line {
@@ -55,256 +31,15 @@ struct Line {
     wrong: Vec<String>,
 }
 
-fn marked(n: usize, deed: Value) -> Option<Value> {
-    let work = json!({"deed": "work", "with": ROW_S});
-    Some(if n == MARKED { deed } else { work })
-}
-
-/// Long enough to be hit.
-fn pause(n: usize) -> Option<Value> {
-    marked(n, json!({"deed": "sleep", "with": 0.4}))
-}
-
-/// Rows that fail, one in a batch.
-const fn poison(
-    name: &'static str,
-    deed: fn(usize) -> Option<Value>,
-    told: &'static str,
-    found_ms_max: Option<u128>,
-) -> Trial {
-    Trial {
-        name,
-        extractor: "fault",
-        rows: Rows::Deeds(deed),
-        memory_mib: 256,
-        shoot: None,
-        told,
-        found_ms_max,
-        status: "COMPLETED_WITH_ERRORS",
-        failed_rows: 1,
-    }
-}
-
-/// Something from outside that is outlived.
-const fn outlived(
-    name: &'static str,
-    shoot: fn(&Run<'_>) -> bool,
-    told: &'static str,
-    found_ms_max: u128,
-) -> Trial {
-    Trial {
-        shoot: Some(shoot),
-        status: "COMPLETED",
-        failed_rows: 0,
-        ..poison(name, pause, told, Some(found_ms_max))
-    }
-}
-
-/// What no other attempt outlives.
-const fn lasting(name: &'static str, extractor: &'static str, told: &'static str) -> Trial {
-    Trial {
-        extractor,
-        status: "FAILED",
-        failed_rows: 0,
-        ..poison(name, |n| marked(n, json!({"deed": "work"})), told, None)
-    }
-}
-
-const DEATHS: &[Trial] = &[
-    outlived(
-        "SIGKILL of the worker",
-        inject::kill_workers_once,
-        "SIGKILL",
-        DEATH_MS_MAX,
-    ),
-    outlived(
-        "SIGTERM of the worker",
-        inject::terminate_workers_once,
-        "SIGTERM",
-        DEATH_MS_MAX,
-    ),
-    outlived(
-        "SIGKILL of the driver",
-        inject::kill_driver_once,
-        "driver_died",
-        DEATH_MS_MAX,
-    ),
-    outlived(
-        "SIGTERM of the driver, a preemption",
-        inject::terminate_driver_once,
-        "stopped",
-        DEATH_MS_MAX,
-    ),
-    outlived(
-        "out of memory of the driver",
-        inject::starve_driver_once,
-        "driver_died",
-        2 * DEATH_MS_MAX,
-    ),
-    poison(
-        "exception in a row",
-        |n| marked(n, json!({"deed": "refuse"})),
-        "ValueError",
-        None,
-    ),
-    poison(
-        "wrong vector",
-        |n| marked(n, json!({"deed": "wrong vector"})),
-        "3 numbers",
-        None,
-    ),
-    poison(
-        "segfault of a plugin",
-        |n| marked(n, json!({"deed": "segfault"})),
-        "SIGSEGV",
-        None,
-    ),
-    poison(
-        "abort of a plugin",
-        |n| marked(n, json!({"deed": "abort"})),
-        "SIGABRT",
-        None,
-    ),
-    poison(
-        "exit of a plugin",
-        |n| marked(n, json!({"deed": "exit", "with": 3})),
-        "exit status 3",
-        None,
-    ),
-    poison(
-        "segfault of the worker in a row",
-        |n| marked(n, json!({"deed": "hurt worker", "with": "SIGSEGV"})),
-        "SIGSEGV",
-        Some(DEATH_MS_MAX),
-    ),
-    poison(
-        "disk full in a row",
-        |n| marked(n, json!({"deed": "fill disk", "with": "/dev/full"})),
-        "No space left",
-        None,
-    ),
-];
-
-const MEMORY: &[Trial] = &[
-    Trial {
-        status: "COMPLETED",
-        failed_rows: 0,
-        ..poison(
-            "out of memory in one row",
-            |n| marked(n, json!({"deed": "touch", "with": 400})),
-            "oom_kill",
-            Some(DEATH_MS_MAX),
-        )
-    },
-    Trial {
-        status: "COMPLETED",
-        failed_rows: 0,
-        memory_mib: 96,
-        ..poison(
-            "out of memory in every row",
-            |_| Some(json!({"deed": "touch", "with": 100})),
-            "oom_kill",
-            Some(DEATH_MS_MAX),
-        )
-    },
-];
-
-const STANDSTILLS: &[Trial] = &[
-    outlived(
-        "SIGSTOP of the worker",
-        inject::stop_workers_once,
-        "was stopped by a signal",
-        HANG_MS_MAX,
-    ),
-    outlived(
-        "SIGSTOP of the driver",
-        inject::stop_driver_once,
-        "has not reported",
-        SILENCE_MS_MAX,
-    ),
-    poison(
-        "row that stops its worker",
-        |n| marked(n, json!({"deed": "hurt worker", "with": "SIGSTOP"})),
-        "was stopped by a signal",
-        Some(HANG_MS_MAX),
-    ),
-    poison(
-        "row that hangs",
-        |n| marked(n, json!({"deed": "sleep", "with": 3600})),
-        "used neither CPU nor IO",
-        Some(HANG_MS_MAX),
-    ),
-];
-
-/// On a server whose floors are a second, as this is tried for a whole limit three times.
-const SPINNING: &[Trial] = &[poison(
-    "row that computes without an end",
-    |n| marked(n, json!({"deed": "loop"})),
-    "has computed for",
-    Some(HANG_MS_MAX),
-)];
-
-const LASTING: &[Trial] = &[
-    lasting("missing module", "lacks_module", "surely_absent_module"),
-    lasting("exception at start", "raises_at_start", "licence has ended"),
-    lasting("exit at start", "exits_at_start", "SystemExit"),
-    Trial {
-        memory_mib: 1 << 24,
-        ..lasting("too much memory asked for", "fault", "request_refused")
-    },
-];
-
-const BLOBS: &[Trial] = &[
-    Trial {
-        status: "COMPLETED",
-        failed_rows: 0,
-        ..of_blob(
-            "blob server away for eight seconds",
-            |_, http| addresses(http, "away"),
-            "status 503",
-        )
-    },
-    of_blob(
-        "blob server says 403",
-        |_, http| addresses(http, "403"),
-        "status 403",
-    ),
-    of_blob(
-        "blob server says 404",
-        |_, http| addresses(http, "404"),
-        "404",
-    ),
-];
-
-const fn of_blob(
-    name: &'static str,
-    addresses: fn(&Path, &str) -> Vec<String>,
-    told: &'static str,
-) -> Trial {
-    Trial {
-        extractor: "universal_extractor",
-        rows: Rows::Addresses(addresses),
-        ..poison(name, pause, told, None)
-    }
-}
-
-/// Blobs of a server, one of them answered otherwise.
-fn addresses(http: &str, marked: &str) -> Vec<String> {
-    let way = |n: usize| if n == MARKED { marked } else { "200" };
-    (0..ROWS)
-        .map(|n| format!("{http}/{}/{n}.txt", way(n)))
-        .collect()
-}
-
 /// Runs everything, prints the table, and writes it to the file that `FETTLE_GAUNTLET_AUTO` names. `FETTLE_GAUNTLET_ONLY` chooses by name.
 #[test]
 #[ignore = "it takes minutes and measures; `make gauntlet` runs it"]
 fn gauntlet_under_auto() {
-    let mut lines = Vec::new();
-    for trials in [DEATHS, MEMORY, STANDSTILLS, LASTING, BLOBS] {
-        lines.extend(run_all(trials, &[]));
-    }
-    lines.extend(run_all(SPINNING, &["--stuck-after", "1"]));
+    let usual = [DEATHS, MEMORY, STANDSTILLS, LASTING, BLOBS].concat();
+    let mut lines = run_all(&usual, &[], "");
+    lines.extend(run_all(SPINNING, &["--stuck-after", "1"], ""));
+    lines.extend(run_all(RLIMIT, &[], "rlimit"));
+    lines.extend(run_on_full_disks());
     let table = table(&lines);
     println!("{table}");
     if let Ok(path) = std::env::var("FETTLE_GAUNTLET_AUTO") {
@@ -318,43 +53,57 @@ fn gauntlet_under_auto() {
     assert!(wrong.is_empty(), "does not hold: {wrong:#?}");
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "it takes minutes; one sees how far it is"
-)]
-fn run_all(trials: &[Trial], extra: &[&str]) -> Vec<Line> {
+/// Those that were asked for.
+fn chosen(trials: &[Trial]) -> Vec<&Trial> {
     let only = std::env::var("FETTLE_GAUNTLET_ONLY").unwrap_or_default();
-    let mut chosen = trials
-        .iter()
-        .filter(|trial| trial.name.contains(&only))
-        .peekable();
-    if chosen.peek().is_none() {
+    let is_chosen = |trial: &&Trial| trial.name.contains(&only);
+    trials.iter().filter(is_chosen).collect()
+}
+
+fn run_all(trials: &[Trial], extra: &[&str], confinement: &str) -> Vec<Line> {
+    let chosen = chosen(trials);
+    if chosen.is_empty() {
         return Vec::new();
     }
     let dir = tempfile::tempdir().unwrap();
     let blobs = super::http::start();
-    let server = super::server(dir.path(), &blobs, extra, "");
+    let server = super::server(dir.path(), &blobs, extra, confinement);
+    // A history to judge by.
+    run_under_auto(&server, dir.path(), &blobs, &[&CLEAN]);
+    run_under_auto(&server, dir.path(), &blobs, &chosen)
+}
+
+/// None where no small disk can be mounted.
+fn run_on_full_disks() -> Vec<Line> {
+    let blobs = super::http::start();
+    let mut lines = Vec::new();
+    if let Some((dir, _disk, server)) = super::on_small_data_disk(&blobs) {
+        lines.extend(run_under_auto(&server, dir.path(), &blobs, &chosen(DISK)));
+    }
+    if let Some((dir, _disk, server)) = super::on_full_blob_disk(&blobs) {
+        lines.extend(run_under_auto(
+            &server,
+            dir.path(),
+            &blobs,
+            &chosen(BLOB_DISK),
+        ));
+    }
+    lines
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "it takes minutes; one sees how far it is"
+)]
+fn run_under_auto(server: &Server, root: &Path, blobs: &str, trials: &[&Trial]) -> Vec<Line> {
     let policy = json!({"healing": {"mode": "auto"}});
     server.call("PATCH", "/v1/namespaces/default", Some(policy));
-    // A history to judge by.
-    let clean = Trial {
-        status: "COMPLETED",
-        failed_rows: 0,
-        ..poison(
-            "clean",
-            |n| marked(n, json!({"deed": "work", "with": ROW_S})),
-            "",
-            None,
-        )
+    let line = |trial: &&Trial| {
+        let line = run_one(server, root, blobs, trial);
+        eprintln!("{}", shown(&line));
+        line
     };
-    run_one(&server, dir.path(), &blobs, &clean);
-    chosen
-        .map(|trial| {
-            let line = run_one(&server, dir.path(), &blobs, trial);
-            eprintln!("{}", shown(&line));
-            line
-        })
-        .collect()
+    trials.iter().map(line).collect()
 }
 
 fn run_one(server: &Server, root: &Path, blobs: &str, trial: &Trial) -> Line {

@@ -226,6 +226,11 @@ impl<'a> Run<'a> {
         let _ = self.shot_at.set(now_ms());
     }
 
+    /// The folder that it shares with the server.
+    pub fn root(&self) -> &Path {
+        self.dir.parent().unwrap()
+    }
+
     pub fn workers(&self) -> Vec<u32> {
         processes(&["worker", "--attempt-dir", &self.job])
     }

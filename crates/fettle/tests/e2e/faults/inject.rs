@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::fault::Run;
+use super::fault::{Run, now_ms};
 use crate::server::signal;
 
 /// Kills every worker as soon as it has a row.
@@ -180,4 +180,14 @@ fn group_of(run: &Run<'_>) -> Option<(String, &'static str)> {
         _ => "memory.limit_in_bytes",
     };
     Some((format!("{path}/driver"), limit_file))
+}
+
+/// How long the disk of the blobs stays full.
+const FULL_MS: u128 = 8_000;
+
+/// Makes room on the disk of the blobs some seconds after the batch has met it full.
+pub fn free_blob_disk(run: &Run<'_>) -> bool {
+    run.shot();
+    let since = run.fault_at().map_or(0, |at| now_ms() - at);
+    since >= FULL_MS && std::fs::remove_file(run.root().join("blobs/filler")).is_ok()
 }

@@ -12,7 +12,7 @@ use crate::server::{KEY, Server};
 const FAULT: &str = include_str!("fault.py");
 
 /// Plugins that never get as far as a row: name and module.
-pub const STARTS: [(&str, &str); 4] = [
+pub const STARTS: [(&str, &str); 5] = [
     ("lacks_module", "import surely_absent_module\n"),
     (
         "raises_at_start",
@@ -20,6 +20,7 @@ pub const STARTS: [(&str, &str); 4] = [
     ),
     ("exits_at_start", "import sys\nsys.exit(7)\n"),
     ("eats_at_start", "held = bytearray(8 << 30)\n"),
+    ("grows_at_start", "held = b'x' * (300 << 20)\n"),
 ];
 
 /// Knows only two modes, and nobody else knows which.

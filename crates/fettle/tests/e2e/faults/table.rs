@@ -189,13 +189,18 @@ fn answers(http: &str, status: u16) -> Vec<String> {
 
 /// Blobs of a server, and a file.
 fn files(dir: &Path, http: &str, name: &str) -> Vec<String> {
+    let mut all = answers(http, 200);
+    all[4] = unreadable_file(dir, name);
+    all
+}
+
+/// The address of a file that may not be read where `name` is `secret`, else of one that is not there.
+pub fn unreadable_file(dir: &Path, name: &str) -> String {
     let secret = dir.join("secret");
     std::fs::write(&secret, "secret").unwrap();
     let nobody = std::os::unix::fs::PermissionsExt::from_mode(0o000);
     std::fs::set_permissions(&secret, nobody).unwrap();
-    let mut all = answers(http, 200);
-    all[4] = format!("file://{}", dir.join(name).display());
-    all
+    format!("file://{}", dir.join(name).display())
 }
 
 /// Faults of workers and drivers, and extractors that do not start, on a server without a limit on a row's time.
