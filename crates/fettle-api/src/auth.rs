@@ -21,7 +21,7 @@ use crate::api_keys::refusal;
 use crate::error::ApiError;
 use crate::state::ApiState;
 
-pub use bootstrap::{AuthError, Bootstrap};
+pub use bootstrap::{AdminKey, AuthError, Bootstrap};
 
 /// The namespace of requests that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";

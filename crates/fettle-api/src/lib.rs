@@ -37,6 +37,6 @@ mod tenant;
 mod uploads;
 mod webhooks;
 
-pub use auth::{Auth, AuthError, Bootstrap, DEFAULT_NAMESPACE};
+pub use auth::{AdminKey, Auth, AuthError, Bootstrap, DEFAULT_NAMESPACE};
 pub use router::{BODY_BYTES_MAX, router};
 pub use state::{ApiState, QueryEmbedError, QueryEmbedder};

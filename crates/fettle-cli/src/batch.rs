@@ -41,7 +41,7 @@ pub(crate) async fn watch(
         printer.json(&answer)?;
     } else {
         let (diagnosis, _) = diagnosis(connection, &args.batch).await?;
-        print_summary(printer, &batch, &diagnosis)?;
+        print_summary(printer, &batch, &diagnosis, None)?;
     }
     Ok(Code::of_batch(&batch.status))
 }

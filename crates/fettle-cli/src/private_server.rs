@@ -70,7 +70,8 @@ impl PrivateServer {
         let mut command = Command::new(&program);
         command
             .arg("serve")
-            .args(["--listen", &address.to_string(), "--data-dir"])
+            .args(["--passing-key", "--listen", &address.to_string()])
+            .arg("--data-dir")
             .arg(options.data_dir)
             .env("FETTLE_API_KEY", &api_key)
             .stdin(Stdio::null())

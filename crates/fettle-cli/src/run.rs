@@ -37,7 +37,7 @@ pub(crate) async fn run(
         )));
     }
     if connection::answers(global).await? {
-        return interruptible(global, &args, &files, printer).await;
+        return interruptible(global, &args, &files, printer, None).await;
     }
     if let Some(url) = &global.url {
         return Err(CliError::Request {
@@ -51,7 +51,9 @@ pub(crate) async fn run(
     let server = start(&args, printer).await?;
     // Nobody else uses this server, so the batch may have the whole machine.
     args.cpus = args.cpus.or(u16::try_from(cores()).ok());
-    let outcome = interruptible(&server.global(global), &args, &files, printer).await;
+    let again = serve_again(&args)?;
+    let again = (!args.keep_server).then_some(again.as_str());
+    let outcome = interruptible(&server.global(global), &args, &files, printer, again).await;
     if matches!(outcome, Err(CliError::Interrupted)) {
         printer.note("what was submitted goes on; a server on the same data folder takes it up");
     }
@@ -69,21 +71,10 @@ pub(crate) async fn run(
 }
 
 async fn start(args: &RunArgs, printer: &Printer) -> Result<PrivateServer, CliError> {
-    let data_dir = match &args.data_dir {
-        Some(folder) => folder.clone(),
-        None => default_data_dir()?,
-    };
-    let root = args
-        .folder
-        .canonicalize()
-        .map_err(|source| CliError::File {
-            doing: "open",
-            path: args.folder.clone(),
-            source,
-        })?;
+    let data_dir = data_dir(args)?;
     let options = Options {
         data_dir: &data_dir,
-        file_roots: vec![root],
+        file_roots: vec![root(args)?],
         model_dir: args.model_dir.as_deref(),
     };
     let server = PrivateServer::start(&options).await?;
@@ -92,6 +83,28 @@ async fn start(args: &RunArgs, printer: &Printer) -> Result<PrivateServer, CliEr
         data_dir.display()
     ));
     Ok(server)
+}
+
+/// The command that starts a server with what the own one had.
+fn serve_again(args: &RunArgs) -> Result<String, CliError> {
+    Ok(format!(
+        "fettle serve --data-dir {} --allow-file-root {}",
+        data_dir(args)?.display(),
+        root(args)?.display()
+    ))
+}
+
+fn data_dir(args: &RunArgs) -> Result<PathBuf, CliError> {
+    args.data_dir.clone().map_or_else(default_data_dir, Ok)
+}
+
+/// The folder, as its files are named.
+fn root(args: &RunArgs) -> Result<PathBuf, CliError> {
+    args.folder.canonicalize().map_err(|source| CliError::File {
+        doing: "open",
+        path: args.folder.clone(),
+        source,
+    })
 }
 
 /// Cores of this machine, as far as this process may use them.
@@ -114,9 +127,10 @@ async fn interruptible(
     args: &RunArgs,
     files: &[File],
     printer: &Printer,
+    serve: Option<&str>,
 ) -> Result<Code, CliError> {
     tokio::select! {
-        outcome = carry_out(global, args, files, printer) => outcome,
+        outcome = carry_out(global, args, files, printer, serve) => outcome,
         () = stop::asked_to_stop() => Err(CliError::Interrupted),
     }
 }
@@ -126,6 +140,7 @@ async fn carry_out(
     args: &RunArgs,
     files: &[File],
     printer: &Printer,
+    serve: Option<&str>,
 ) -> Result<Code, CliError> {
     let connection = Connection::new(global)?;
     let plan = Plan {
@@ -153,7 +168,7 @@ async fn carry_out(
         progress::follow(&connection, printer, &prepared.batch_id, INTERVAL).await?;
     if !printer.is_json() {
         let (diagnosis, _) = batch::diagnosis(&connection, &prepared.batch_id).await?;
-        batch::print_summary(printer, &last, &diagnosis)?;
+        batch::print_summary(printer, &last, &diagnosis, serve)?;
     } else if args.query.is_none() {
         printer.json(&answer)?;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use fettle_api::{ApiState, Auth, QueryEmbedder};
+use fettle_api::{AdminKey, ApiState, Auth, QueryEmbedder};
 use fettle_cli::{ExecutorKind, ServeArgs, StuckAction};
 use fettle_control::{Control, ControlConfig, Ports, StuckMode, StuckPolicy};
 use fettle_diagnose::stuck::StuckLimits;
@@ -40,7 +40,13 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
     let data_dir = make_data_dir(&args.data_dir)?;
     let store = Arc::new(SqliteStore::open(&data_dir.join("state.sqlite"))?);
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-    let first = Auth::bootstrap(&*store, &*clock, &*entropy, chosen_key.as_deref()).await?;
+    let first = Auth::bootstrap(
+        &*store,
+        &*clock,
+        &*entropy,
+        admin_key(chosen_key.as_deref(), args.passing_key),
+    )
+    .await?;
     // At once: whatever keeps this start from listening, the key exists from here on and is never shown again.
     if let Some(key) = &first.new_key {
         work::say("An admin API key was made. It is shown once and only its hash is kept:");
@@ -95,6 +101,15 @@ fn webhooks(ports: &Ports, config: &ControlConfig) -> anyhow::Result<Webhooks> {
         server_secret: config.token_secret,
     };
     Webhooks::start(ports, settings).context("failed to start the webhooks")
+}
+
+/// An empty variable is as good as none.
+fn admin_key(chosen: Option<&str>, is_passing: bool) -> AdminKey<'_> {
+    match chosen.map(str::trim).filter(|secret| !secret.is_empty()) {
+        None => AdminKey::Made,
+        Some(secret) if is_passing => AdminKey::Passing(secret),
+        Some(secret) => AdminKey::Chosen(secret),
+    }
 }
 
 fn make_data_dir(given: &Path) -> anyhow::Result<PathBuf> {

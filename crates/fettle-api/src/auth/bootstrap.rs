@@ -17,6 +17,8 @@ const PREFIX_LENGTH: usize = 7;
 const FIRST_START: &str = "first start";
 /// The label of the key that the environment set.
 const ENVIRONMENT: &str = "environment";
+/// The label of a key that one server has for its life.
+const PASSING: &str = "one server's life";
 /// Keys are read this many at a time.
 const KEYS_PAGE: u64 = 100;
 
@@ -39,6 +41,17 @@ pub enum AuthError {
     Store(#[from] StoreError),
 }
 
+/// Where the admin key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminKey<'a> {
+    /// The first start makes it.
+    Made,
+    /// Somebody chose it; it takes the place of the key of an earlier start.
+    Chosen(&'a str),
+    /// It is for this server's life only, beside the key that there is; the next start removes it.
+    Passing(&'a str),
+}
+
 /// What the first start made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bootstrap {
@@ -49,16 +62,15 @@ pub struct Bootstrap {
 }
 
 impl Auth {
-    /// Makes the default namespace and the admin key where they are missing. `chosen` is `FETTLE_API_KEY`: it replaces
-    /// the key of an earlier start.
+    /// Makes the default namespace and the admin key where they are missing.
     ///
     /// # Errors
-    /// When `chosen` is no good secret, or the store failed.
+    /// When the key is no good secret, or the store failed.
     pub async fn bootstrap(
         store: &dyn Store,
         clock: &dyn Clock,
         entropy: &dyn Entropy,
-        chosen: Option<&str>,
+        key: AdminKey<'_>,
     ) -> Result<Bootstrap, AuthError> {
         let start = Start {
             store,
@@ -66,28 +78,28 @@ impl Auth {
             entropy,
         };
         let namespace = start.default_namespace().await?;
-        let present = start.bootstrap_keys().await?;
-        let Some(chosen) = chosen.map(str::trim).filter(|secret| !secret.is_empty()) else {
-            return start.made_key(&namespace, &present).await;
-        };
-        check_secret(chosen)?;
-        if store
-            .find::<ApiKeyRecord>(None, &hash_of(chosen))
-            .await?
-            .is_none()
-        {
-            start.add_key(&namespace, chosen, ENVIRONMENT).await?;
+        start.remove(&start.keys(&[PASSING]).await?).await?;
+        let present = start.keys(&[FIRST_START, ENVIRONMENT]).await?;
+        match key {
+            AdminKey::Made => start.made_key(&namespace, &present).await,
+            AdminKey::Passing(secret) => {
+                start.set_key(&namespace, secret, PASSING).await?;
+                Ok(Bootstrap {
+                    new_key: None,
+                    is_default: present.iter().any(|key| key.is_default),
+                })
+            }
+            AdminKey::Chosen(secret) => {
+                start.set_key(&namespace, secret, ENVIRONMENT).await?;
+                let hash = hash_of(secret);
+                let old = present.into_iter().filter(|key| key.secret_hash != hash);
+                start.remove(&old.collect::<Vec<_>>()).await?;
+                Ok(Bootstrap {
+                    new_key: None,
+                    is_default: false,
+                })
+            }
         }
-        let hash = hash_of(chosen);
-        for old in present.iter().filter(|key| key.secret_hash != hash) {
-            store
-                .delete_resource(ResourceKind::ApiKey, &old.namespace_id, old.key_id.as_str())
-                .await?;
-        }
-        Ok(Bootstrap {
-            new_key: None,
-            is_default: false,
-        })
     }
 }
 
@@ -127,8 +139,8 @@ impl Start<'_> {
         Ok(record.namespace_id)
     }
 
-    /// Keys that an earlier start made or took from the environment.
-    async fn bootstrap_keys(&self) -> Result<Vec<ApiKeyRecord>, StoreError> {
+    /// Admin keys that an earlier start labelled so.
+    async fn keys(&self, labels: &[&str]) -> Result<Vec<ApiKeyRecord>, StoreError> {
         let mut keys = Vec::new();
         let mut page = Page {
             limit: KEYS_PAGE,
@@ -140,9 +152,33 @@ impl Start<'_> {
                 return Ok(keys);
             };
             page.after = Some(*last);
-            keys.extend(rows.into_iter().map(|(_, key)| key).filter(|key| {
-                key.is_admin && (key.label == FIRST_START || key.label == ENVIRONMENT)
-            }));
+            let is_wanted =
+                |key: &ApiKeyRecord| key.is_admin && labels.contains(&key.label.as_str());
+            keys.extend(rows.into_iter().map(|(_, key)| key).filter(is_wanted));
+        }
+    }
+
+    async fn remove(&self, keys: &[ApiKeyRecord]) -> Result<(), StoreError> {
+        for key in keys {
+            self.store
+                .delete_resource(ResourceKind::ApiKey, &key.namespace_id, key.key_id.as_str())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a key of a secret that somebody chose, unless there is one.
+    async fn set_key(
+        &self,
+        namespace: &NamespaceId,
+        secret: &str,
+        label: &str,
+    ) -> Result<(), AuthError> {
+        check_secret(secret)?;
+        let known: Option<ApiKeyRecord> = self.store.find(None, &hash_of(secret)).await?;
+        match known {
+            Some(_) => Ok(()),
+            None => Ok(self.add_key(namespace, secret, label).await?),
         }
     }
 

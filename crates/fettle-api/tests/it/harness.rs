@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
-use fettle_api::{ApiState, Auth, router};
+use fettle_api::{AdminKey, ApiState, Auth, router};
 use fettle_control::{Control, ControlConfig, Ports};
 use fettle_index::EdgeIndex;
 use fettle_model::UnixMillis;
@@ -72,7 +72,7 @@ impl Api {
         };
         let (clock, entropy) = (ports.clock.clone(), ports.entropy.clone());
         let control = Control::start(ports, config(data)).await.unwrap();
-        let bootstrap = Auth::bootstrap(&*store, &*clock, &*entropy, None)
+        let bootstrap = Auth::bootstrap(&*store, &*clock, &*entropy, AdminKey::Made)
             .await
             .unwrap();
         let state = ApiState::new(control.clone(), Auth::new(store.clone()), None);

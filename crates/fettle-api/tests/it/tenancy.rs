@@ -1,6 +1,6 @@
 //! Another tenant's room does not exist, whichever way it is named.
 
-use fettle_api::Auth;
+use fettle_api::{AdminKey, Auth, AuthError, Bootstrap};
 use fettle_model::{ApiKeyId, NamespaceId, UnixMillis};
 use fettle_ports::{ApiKeyRecord, Clock, Entropy, NamespaceRecord, StoreExt};
 use serde_json::{Value, json};
@@ -132,33 +132,40 @@ async fn a_key_sees_its_own_namespaces_only() {
     assert_eq!(get(Some("second"), "/v1/buckets").await.0, 200);
 }
 
+async fn bootstrap(api: &Api, key: AdminKey<'_>) -> Result<Bootstrap, AuthError> {
+    Auth::bootstrap(&*api.store, &Still, &Still, key).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_one_servers_life_leaves_the_own_one_alone_and_goes_with_the_next_start() {
+    let api = Api::new().await;
+    let status = async |key: &str| {
+        let answer = api.call_as(key, None, "GET", "/v1/buckets", Value::Null);
+        answer.await.0
+    };
+    let passing = "fk_of_one_server_for_its_life";
+    let set = bootstrap(&api, AdminKey::Passing(passing)).await.unwrap();
+    assert_eq!((set.new_key, set.is_default), (None, true));
+    assert_eq!((status(&api.key).await, status(passing).await), (200, 200));
+    let next = bootstrap(&api, AdminKey::Made).await.unwrap();
+    assert_eq!(next.new_key, None);
+    assert_eq!((status(&api.key).await, status(passing).await), (200, 401));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_key_is_made_once_and_the_environment_replaces_it() {
     let api = Api::new().await;
     assert!(api.key.starts_with("fk_") && api.key.len() == 63);
-    let again = Auth::bootstrap(&*api.store, &Still, &Still, None)
-        .await
-        .unwrap();
+    let again = bootstrap(&api, AdminKey::Made).await.unwrap();
     assert_eq!((again.new_key, again.is_default), (None, true));
+    assert!(bootstrap(&api, AdminKey::Chosen("short")).await.is_err());
     assert!(
-        Auth::bootstrap(&*api.store, &Still, &Still, Some("short"))
+        bootstrap(&api, AdminKey::Chosen("with space in the middle"))
             .await
             .is_err()
     );
-    assert!(
-        Auth::bootstrap(
-            &*api.store,
-            &Still,
-            &Still,
-            Some("with space in the middle")
-        )
-        .await
-        .is_err()
-    );
     let chosen = "fk_chosen_by_an_operator";
-    let set = Auth::bootstrap(&*api.store, &Still, &Still, Some(chosen))
-        .await
-        .unwrap();
+    let set = bootstrap(&api, AdminKey::Chosen(chosen)).await.unwrap();
     assert_eq!((set.new_key, set.is_default), (None, false));
     assert_eq!(api.call("GET", "/v1/buckets", Value::Null).await.0, 401);
     assert_eq!(
@@ -167,8 +174,6 @@ async fn the_admin_key_is_made_once_and_the_environment_replaces_it() {
             .0,
         200
     );
-    let after = Auth::bootstrap(&*api.store, &Still, &Still, None)
-        .await
-        .unwrap();
+    let after = bootstrap(&api, AdminKey::Made).await.unwrap();
     assert_eq!((after.new_key, after.is_default), (None, false));
 }

@@ -8,6 +8,7 @@ use super::size::{MemorySize, parse_size};
 #[derive(Debug, Subcommand)]
 pub enum BatchCommand {
     /// List batches, the newest first
+    #[command(visible_alias = "list")]
     Ls(ListArgs),
     /// Show a batch with its tiers and jobs
     Get(GetArgs),

@@ -103,6 +103,9 @@ pub struct ServeArgs {
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log: LogFormat,
+    /// The API key is for this server's life only; set by commands that start a server of their own
+    #[arg(long, hide = true)]
+    pub passing_key: bool,
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

@@ -12,11 +12,12 @@ use crate::text;
 /// Failed objects shown; `batch failed` pages through all.
 const FAILED_SHOWN_MAX: usize = 5;
 
-/// Prints the summary of a batch that has ended.
+/// Prints the summary of a batch that has ended. `serve` is the command that starts its server again, where that ends now.
 pub(crate) fn print(
     printer: &Printer,
     batch: &BatchModel,
     diagnosis: &DiagnoseResponse,
+    serve: Option<&str>,
 ) -> Result<(), CliError> {
     printer.data(format_args!(
         "batch {}: {}",
@@ -40,11 +41,11 @@ pub(crate) fn print(
     if batch.status == "FAILED" {
         printer.data("")?;
         story::verdict(printer, diagnosis)?;
-        printer.note(format_args!(
-            "more: fettle batch diagnose {}",
-            batch.batch_id
-        ));
+        for recommendation in &diagnosis.recommendations {
+            printer.data(format_args!("  - {recommendation}"))?;
+        }
     }
+    more(printer, batch, serve);
     Ok(())
 }
 
@@ -92,9 +93,19 @@ fn failed(printer: &Printer, batch: &BatchModel) -> Result<(), CliError> {
             text::short(&record.error, 160)
         ))?;
     }
-    printer.note(format_args!(
-        "all of them: fettle batch failed {}",
-        batch.batch_id
-    ));
     Ok(())
+}
+
+/// How to see more of a batch that did not go well.
+fn more(printer: &Printer, batch: &BatchModel, serve: Option<&str>) {
+    let command = match batch.status.as_str() {
+        "FAILED" => "diagnose",
+        _ if batch.failed_object_count > 0 => "failed",
+        _ => return,
+    };
+    let command = format!("fettle batch {command} {}", batch.batch_id);
+    match serve {
+        None => printer.note(format_args!("more: {command}")),
+        Some(serve) => printer.note(format_args!("more: `{serve}`, and beside it `{command}`")),
+    }
 }

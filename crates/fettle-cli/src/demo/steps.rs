@@ -190,7 +190,7 @@ async fn mend(
         progress::follow(connection, story.printer(), &prepared.batch_id, INTERVAL).await?;
     if story.is_told() && last.status != "FAILED" {
         let (diagnosis, _) = batch::diagnosis(connection, &prepared.batch_id).await?;
-        batch::print_summary(story.printer(), &last, &diagnosis)?;
+        batch::print_summary(story.printer(), &last, &diagnosis, None)?;
     }
     Ok(last)
 }
