@@ -185,7 +185,10 @@ fn shrink(input: &SizingInput<'_>) -> NextMemory {
 fn wanted(input: &SizingInput<'_>) -> Wanted {
     let is_big_row = input.demand == Demand::BigRow;
     let past = input.history.and_then(Past::of);
-    let from_past = past.as_ref().and_then(|past| of_past(input, past));
+    let from_past = match &past {
+        Some(past) => of_past(input, past),
+        None => of_few(input),
+    };
     let wanted = from_past
         .or_else(|| extrapolated(input))
         .unwrap_or_else(|| searched(input, past.is_some()));
@@ -230,6 +233,19 @@ fn of_past(input: &SizingInput<'_>, past: &Past<'_>) -> Option<Wanted> {
             past.workers()
         ),
         is_lane: above.is_apart,
+    })
+}
+
+/// By the most that one or two earlier workers needed: too few to size a first attempt by, and better than a search.
+fn of_few(input: &SizingInput<'_>) -> Option<Wanted> {
+    if !matches!(input.demand, Demand::Steady | Demand::Unclear) {
+        return None;
+    }
+    let known = past::most(&input.history?.peak_bytes);
+    (known > least(input)).then(|| Wanted {
+        bytes: known,
+        basis: "the most that an earlier worker needed".to_owned(),
+        is_lane: false,
     })
 }
 

@@ -109,7 +109,7 @@ fn upper(heap: &Sketch) -> u64 {
 }
 
 /// What all needs of one kind stay within.
-fn most(heap: &Sketch) -> u64 {
+pub(super) fn most(heap: &Sketch) -> u64 {
     with_margin(with_margin(heap.max() as f64) as f64)
 }
 

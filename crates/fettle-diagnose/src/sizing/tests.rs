@@ -132,6 +132,29 @@ fn a_history_names_the_need_at_once() {
 }
 
 #[test]
+fn one_earlier_worker_is_better_than_a_search() {
+    let history = needed(&[900]);
+    assert_eq!(first_memory(&history, Workload::default()), None);
+    let steady = SizingInput {
+        demand: Demand::Steady,
+        history: Some(&history),
+        ..oom()
+    };
+    assert_eq!(granted(&steady), (976, None, false));
+    let above_it = SizingInput {
+        limit_bytes: GIB,
+        peak_bytes: GIB,
+        ..steady
+    };
+    assert_eq!(granted(&above_it), (2048, None, false));
+    let big_row = SizingInput {
+        demand: Demand::BigRow,
+        ..above_it
+    };
+    assert_eq!(granted(&big_row), (2048, None, false));
+}
+
+#[test]
 fn two_heaps_of_needs_are_given_one_after_the_other_and_the_larger_only_to_its_rows() {
     let history = needed(&[300, 305, 310, 300, 2_000, 2_050, 2_100]);
     let first = first_memory(&history, Workload::default()).unwrap();
