@@ -471,6 +471,7 @@ mod tests {
     fn a_body_of_encoded_rows_is_the_report_and_knows_its_size() {
         let row = RowReport {
             row: 4,
+            source_id: Some("obj_a".into()),
             collection_id: "col_a".parse().unwrap(),
             outcome: fettle_model::RowOutcome::Skipped,
             documents: vec![],

@@ -18,6 +18,14 @@ const PARTS_LOOKED_FOR: u32 = 4;
 /// Documents made of a removed one that are read at a time.
 const MADE_PAGE: usize = 500;
 
+/// What a report's rows have become in one collection.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) documents: Vec<Document>,
+    /// Sources of which no document was made.
+    pub(crate) without: Vec<String>,
+}
+
 /// How many documents a report replaced and removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Replaced {
@@ -31,11 +39,11 @@ pub(crate) async fn write(
     namespace: &NamespaceId,
     batch: &BatchId,
     collection: &CollectionId,
-    documents: Vec<Document>,
+    made: Made,
 ) -> Result<Replaced, ReportError> {
     let index = control.index().as_ref();
-    let new: BTreeSet<DocumentId> = documents.iter().map(|d| d.id.clone()).collect();
-    let mut sources = sources(&documents);
+    let new: BTreeSet<DocumentId> = made.documents.iter().map(|d| d.id.clone()).collect();
+    let mut sources = sources(&made);
     // Most sources are new, and then so is what would stand beyond them: one part more is looked for.
     let next = sources.iter();
     let next = next.map(|(source, part)| DocumentId::of_part(collection, source, *part));
@@ -49,7 +57,9 @@ pub(crate) async fn write(
     let known = known(&found);
     sources.retain(|source, _| known.contains(source));
     let gone = beyond(index, namespace, collection, sources).await?;
-    index.upsert(namespace, collection, documents).await?;
+    if !made.documents.is_empty() {
+        index.upsert(namespace, collection, made.documents).await?;
+    }
     let deleted = delete_with_descendants(control, namespace, collection, gone).await?;
     Ok(Replaced { replaced, deleted })
 }
@@ -111,9 +121,10 @@ async fn made_of(
 }
 
 /// The first part number that each source does not use any more.
-fn sources(documents: &[Document]) -> BTreeMap<String, u32> {
-    let mut next = BTreeMap::new();
-    for document in documents {
+fn sources(made: &Made) -> BTreeMap<String, u32> {
+    let without = made.without.iter().map(|source| (source.clone(), 0));
+    let mut next: BTreeMap<String, u32> = without.collect();
+    for document in &made.documents {
         let part = document
             .payload
             .get("_internal")

@@ -20,6 +20,7 @@ use crate::control::Control;
 use crate::error::{ReportError, RequestError};
 use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
+use crate::replace::Made;
 use crate::{heal, replace, spec, summary};
 
 /// Deaths that are remembered as told; a driver repeats those of one heartbeat at most.
@@ -64,8 +65,8 @@ impl Control {
         }
         let (documents, mut commit) = sort(attempt, &live.fence, report.rows)?;
         let (namespace, batch) = (&live.fence.namespace_id, &live.fence.batch_id);
-        for (collection, documents) in documents {
-            let old = replace::write(self, namespace, batch, &collection, documents).await?;
+        for (collection, made) in documents {
+            let old = replace::write(self, namespace, batch, &collection, made).await?;
             commit.replaced += old.replaced;
             commit.deleted += old.deleted;
         }
@@ -232,7 +233,7 @@ fn invalid(message: String) -> ReportError {
     ReportError::Invalid { message }
 }
 
-type Documents = BTreeMap<CollectionId, Vec<Document>>;
+type Documents = BTreeMap<CollectionId, Made>;
 
 /// Checks a report and sorts it by where its parts go.
 fn sort(
@@ -269,12 +270,14 @@ fn sort(
             error,
             collection_id: row.collection_id.clone(),
         }));
-        let target = documents.entry(row.collection_id).or_default();
+        let made = documents.entry(row.collection_id).or_default();
+        if row.documents.is_empty() && row.outcome != RowOutcome::Failed {
+            made.without.extend(row.source_id);
+        }
         for document in row.documents {
-            target.push(decode(document)?);
+            made.documents.push(decode(document)?);
         }
     }
-    documents.retain(|_, list| !list.is_empty());
     let commit = RowsCommit {
         batch_id: fence.batch_id.clone(),
         attempt_id: attempt.clone(),

@@ -32,6 +32,9 @@ pub struct RowsReport {
 pub struct RowReport {
     /// The row.
     pub row: RowNumber,
+    /// Object or document id of its source; where it says nothing, a row without documents removes none of before.
+    #[serde(default)]
+    pub source_id: Option<String>,
     /// The collection it is for.
     pub collection_id: CollectionId,
     /// How it ended.

@@ -59,6 +59,7 @@ impl<'a> Driver<'a> {
         let payload = json!({"text": text, "_internal": {"batch_id": self.spec.batch_id}});
         RowReport {
             row,
+            source_id: None,
             collection_id: self.spec.targets[0].collection_id.clone(),
             outcome: RowOutcome::Processed,
             documents: vec![DocumentReport {

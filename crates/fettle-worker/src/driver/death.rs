@@ -120,6 +120,7 @@ pub(super) fn report(
     };
     RowReport {
         row: condemned.row,
+        source_id: Some(taken.begun.source_id.clone()),
         collection_id: taken.begun.collection_id.clone(),
         outcome: RowOutcome::Failed,
         documents: Vec::new(),

@@ -136,6 +136,7 @@ fn encode(
 ) -> Result<Vec<u8>, ExtractError> {
     let report = RowReport {
         row: row.row,
+        source_id: Some(row.source_id.clone()),
         collection_id: row.collection_id.clone(),
         outcome,
         documents: composed.documents,
