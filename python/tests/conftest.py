@@ -92,7 +92,7 @@ def wait_until_ready(server: Server) -> None:
         try:
             if requests.get(f"{server.base}/health", timeout=2).status_code == 200:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             pass
         time.sleep(0.1)
     pytest.fail(f"serve did not answer:\n{server.log.read_text(errors='replace')[-4000:]}")

@@ -30,9 +30,11 @@ SIOCSIFFLAGS = 0x8914
 IFF_UP_AND_RUNNING = 0x41
 T = TypeVar("T")
 DASHBOARD = "http://127.0.0.1:8265"
-HEAD = "127.0.0.2:6390"
+HEAD = "127.0.0.2"
+NODE = "127.0.0.3"
+PORT = 6390
 # A head takes seven seconds on an idle machine with two cores.
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 # Nodes are found dead within seconds instead of a quarter of a minute, and may be slow to start on a busy machine.
 SETTINGS = {
     "RAY_raylet_start_wait_time_s": "120",
@@ -132,12 +134,15 @@ class Cluster:
         self.hidden = hidden
         # Ray makes sockets below it, whose paths may be a hundred bytes long.
         self.folder = Path(tempfile.mkdtemp(prefix="fr", dir="/tmp"))
+        self.port = PORT
 
-    def ray(self, *arguments: str, check: bool = True) -> None:
+    def ray(self, *arguments: str, check: bool = True, full: str | None = None, settings: dict[str, str] | None = None) -> None:
         path = f"{ray_binary().parent}:{os.environ['PATH']}"
-        environment = {**os.environ, **SETTINGS, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+        environment = {**os.environ, **SETTINGS, **(settings or {}), "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
         # As on other machines: nothing but Ray, and a way to `serve`.
         hide = f'mount -t tmpfs none {self.hidden} && exec "$@"'
+        if full:
+            hide = f"mount -t tmpfs -o size=64k none {full} && {hide}"
         command = ["unshare", "--mount", "sh", "-c", hide, "sh", str(ray_binary()), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=START_SECONDS, check=False)
         assert result.returncode == 0 or not check, result.stdout + result.stderr
@@ -147,14 +152,16 @@ class Cluster:
         self.start_node()
 
     def start_head(self) -> None:
-        head = ["start", "--head", "--port=6390", "--node-ip-address=127.0.0.2", "--num-cpus=1"]
+        head = ["start", "--head", f"--port={self.port}", f"--node-ip-address={HEAD}", "--num-cpus=1"]
         dashboard = ["--dashboard-host=127.0.0.1", "--dashboard-port=8265", "--disable-usage-stats"]
         self.ray(*head, *dashboard, "--object-store-memory=100000000", f"--temp-dir={self.folder}")
         wait_for("the head answers", self.answers)
 
-    def start_node(self) -> None:
-        node = ["start", f"--address={HEAD}", "--node-ip-address=127.0.0.3", "--num-cpus=2", "--num-gpus=1"]
-        self.ray(*node, "--object-store-memory=100000000", "--dashboard-agent-listen-port=52466")
+    def start_node(self, full: str | None = None, settings: dict[str, str] | None = None) -> None:
+        """Starts the second node, with a folder that holds nothing more and with settings of Ray's."""
+        node = ["start", f"--address={HEAD}:{self.port}", f"--node-ip-address={NODE}", "--num-cpus=2", "--num-gpus=1"]
+        ports = ["--dashboard-agent-listen-port=52466"]
+        self.ray(*node, "--object-store-memory=100000000", *ports, full=full, settings=settings)
         wait_for("the node is there", lambda: "ALIVE" in [node["state"] for node in self.nodes() if not node["is_head_node"]])
 
     def answers(self) -> bool:
@@ -175,9 +182,28 @@ class Cluster:
 
     def kill_node(self) -> None:
         """Ends the second node's raylet without a word, as a machine that loses power."""
-        raylets = processes(lambda line: "/raylet" in line.split(" ")[0] and "--node_ip_address=127.0.0.3" in line)
+        os.kill(self.raylet(NODE), signal.SIGKILL)
+
+    def raylet(self, ip: str) -> int:
+        """The process of a node that Ray's others go with."""
+        raylets = processes(lambda line: "/raylet" in line.split(" ")[0] and f"--node_ip_address={ip}" in line)
         assert len(raylets) == 1, raylets
-        os.kill(raylets[0], signal.SIGKILL)
+        return raylets[0]
+
+    def drain_node(self, deadline_seconds: int) -> None:
+        """Tells the cluster that the second node will be taken away."""
+        is_it = [str(node["node_id"]) for node in self.nodes() if node["state"] == "ALIVE" and node["node_ip"] == NODE]
+        reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot instance reclaimed"]
+        deadline = ["--deadline-remaining-seconds", str(deadline_seconds)]
+        self.ray("drain-node", f"--address={HEAD}:{self.port}", "--node-id", is_it[0], *reason, *deadline)
+
+    def replace(self) -> None:
+        """Ends all of Ray, with what runs in it, and starts another cluster at the same address."""
+        for pid in processes(lambda line: "fettle serve" not in line and "pytest" not in line):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.port += 1
+        self.start()
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 //! Level-triggered work: what is waiting and may go on, and what the backend shows of the attempts.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fettle_core::admission::{Room, Verdict, Waiting, admit};
 use fettle_core::{Advice, Batch, Event, Job, JobState, Submission, Wait};
@@ -129,6 +129,7 @@ fn used(jobs: &[(&Arc<Batch>, &Job)]) -> Room {
         num_cpus: 0.0,
         num_gpus: 0.0,
         memory_bytes: 0,
+        jobs: 0,
     };
     active.fold(nothing, |sum, (_, job)| Room {
         num_cpus: sum.num_cpus + job.resources.num_cpus,
@@ -136,6 +137,7 @@ fn used(jobs: &[(&Arc<Batch>, &Job)]) -> Room {
         memory_bytes: sum
             .memory_bytes
             .saturating_add(job.resources.memory_total_bytes()),
+        jobs: sum.jobs + 1,
     })
 }
 
@@ -169,6 +171,7 @@ pub(crate) async fn submission(
 
 /// Looks at the backend until `serve` stops.
 pub(crate) async fn observe_attempts(shared: Arc<Shared>) {
+    let mut outage = Outage::default();
     loop {
         tokio::select! {
             () = shared.stopping.cancelled() => return,
@@ -180,11 +183,45 @@ pub(crate) async fn observe_attempts(shared: Arc<Shared>) {
             continue;
         }
         let ids: Vec<AttemptId> = attempts.iter().map(|(id, _)| id.clone()).collect();
-        for (id, observation) in shared.ports.executor.observe(&ids).await {
+        let seen = shared.ports.executor.observe(&ids).await;
+        outage.tell(&seen);
+        for (id, observation) in seen {
             let Some((_, live)) = attempts.iter().find(|(known, _)| *known == id) else {
                 continue;
             };
             take(&shared, &id, live, observation).await;
+        }
+    }
+}
+
+/// A time in which the backend cannot be asked: its beginning and its end are told once, and not with each look.
+#[derive(Debug, Default)]
+struct Outage {
+    since: Option<Instant>,
+}
+
+impl Outage {
+    fn tell(&mut self, seen: &[(AttemptId, Observation)]) {
+        let mut away = seen.iter().filter_map(|(_, seen)| match seen {
+            Observation::Unreachable { message } => Some(message),
+            _ => None,
+        });
+        let attempts = away.clone().count();
+        match (away.next(), self.since) {
+            (Some(message), None) => {
+                tracing::warn!(
+                    attempts,
+                    message,
+                    "the backend cannot be asked; what runs there goes on"
+                );
+                self.since = Some(Instant::now());
+            }
+            (None, Some(since)) => {
+                let seconds = since.elapsed().as_secs();
+                tracing::warn!(seconds, "the backend can be asked again");
+                self.since = None;
+            }
+            (Some(_), Some(_)) | (None, None) => {}
         }
     }
 }
@@ -201,10 +238,8 @@ pub(crate) async fn take(
         return;
     };
     match observation {
-        Observation::Running => {}
-        Observation::Unreachable { message } => {
-            tracing::warn!(attempt = %id, message, "the backend cannot be asked");
-        }
+        // An outage ends nothing; that there is one is told once, by who looks.
+        Observation::Running | Observation::Unreachable { .. } => {}
         Observation::Ended {
             exit,
             evidence,

@@ -14,6 +14,8 @@ pub struct Room {
     pub num_gpus: f64,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Jobs at the same time; `u64::MAX` where they are not counted.
+    pub jobs: u64,
 }
 
 /// A job that waits for capacity.
@@ -63,6 +65,7 @@ pub fn admit(
         num_cpus: total.num_cpus - used.num_cpus,
         num_gpus: total.num_gpus - used.num_gpus,
         memory_bytes: total.memory_bytes.saturating_sub(used.memory_bytes),
+        jobs: total.jobs.saturating_sub(used.jobs),
     };
     let verdict = |entry: &&Waiting| {
         let verdict = decide(&entry.resources, most, &mut free, per_worker_max_bytes);
@@ -98,6 +101,12 @@ fn decide(asked: &Resources, most: Room, free: &mut Room, per_worker_max: u64) -
             mib(free.memory_bytes)
         ));
     }
+    if free.jobs == 0 {
+        lacks.push(format!(
+            "a place among the {} job(s) that may run at once",
+            most.jobs
+        ));
+    }
     // Whether it starts or waits, what it asks for is spoken for: later jobs do not overtake it on the resource it lacks.
     let fits = lacks.is_empty();
     if fits || asked.num_cpus > free.num_cpus {
@@ -110,6 +119,7 @@ fn decide(asked: &Resources, most: Room, free: &mut Room, per_worker_max: u64) -
         free.memory_bytes = free.memory_bytes.saturating_sub(memory);
     }
     if fits {
+        free.jobs -= 1;
         Verdict::Admit
     } else {
         Verdict::Wait {
@@ -165,11 +175,13 @@ mod tests {
         num_cpus: 2.0,
         num_gpus: 0.0,
         memory_bytes: 4096 << 20,
+        jobs: 8,
     };
     const NOTHING: Room = Room {
         num_cpus: 0.0,
         num_gpus: 0.0,
         memory_bytes: 0,
+        jobs: 0,
     };
 
     fn waiting(n: u8, cpus: f64, mib: u64, priority: i32) -> Waiting {
@@ -218,6 +230,17 @@ mod tests {
             waiting(3, 1.0, 100, 0),
         ];
         assert_eq!(verdicts(&list), vec![(1, true), (2, false), (3, false)]);
+    }
+
+    #[test]
+    fn no_more_jobs_run_at_once_than_may() {
+        let total = Room { jobs: 2, ..TOTAL };
+        let used = Room { jobs: 1, ..NOTHING };
+        let list = [waiting(1, 0.5, 100, 0), waiting(2, 0.5, 100, 0)];
+        let decided = admit(&list, total, used, total, TOTAL.memory_bytes);
+        assert_eq!(decided[0].1, Verdict::Admit);
+        let lacks = "a place among the 2 job(s) that may run at once".to_owned();
+        assert_eq!(decided[1].1, Verdict::Wait { lacks });
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod api;
 mod attempt;
+mod census;
 mod cluster;
 mod logs;
 mod package;
@@ -19,13 +20,12 @@ use async_trait::async_trait;
 use fettle_confine::AttemptDir;
 use fettle_model::{AttemptId, AttemptSpec};
 use fettle_ports::executor::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, StopOutcome,
+    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
 };
 use futures_util::StreamExt as _;
 
 use crate::blocking;
 use crate::logs as files;
-use crate::record::now;
 use api::RayApi;
 use attempt::Inner;
 use cluster::Cluster;
@@ -42,6 +42,10 @@ pub struct RayConfig {
     pub address: String,
     /// The program that is shipped to the nodes, which must be able to run it.
     pub program: PathBuf,
+    /// Where the nodes reach `serve`; a job that reports elsewhere is another server's.
+    pub control_url: String,
+    /// Jobs of this server that may be on the cluster at the same time: each has a supervisor, and is asked for.
+    pub jobs_max: u32,
 }
 
 /// Why the Ray backend could not be opened.
@@ -108,7 +112,7 @@ impl Executor for RayExecutor {
     }
 
     fn capacity(&self) -> Capacity {
-        self.inner.cluster.seen().capacity(now())
+        self.inner.capacity()
     }
 
     async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<(), ExecutorError> {
@@ -117,7 +121,7 @@ impl Executor for RayExecutor {
 
     async fn observe(&self, attempts: &[AttemptId]) -> Vec<(AttemptId, Observation)> {
         let asked = attempts.iter().cloned().map(|attempt| async move {
-            let seen = self.inner.observe(&attempt).await;
+            let seen = self.inner.observe(&attempt, attempts.len()).await;
             (attempt, seen)
         });
         futures_util::stream::iter(asked)
@@ -128,6 +132,14 @@ impl Executor for RayExecutor {
 
     async fn stop(&self, attempt: &AttemptId) -> Result<StopOutcome, ExecutorError> {
         self.inner.stop(attempt).await
+    }
+
+    async fn list(&self) -> Result<Vec<Run>, ExecutorError> {
+        self.inner.runs().await
+    }
+
+    async fn end_run(&self, run: &Run) -> Result<StopOutcome, ExecutorError> {
+        self.inner.end_run(run).await
     }
 
     async fn forget(&self, attempt: &AttemptId) -> Result<(), ExecutorError> {

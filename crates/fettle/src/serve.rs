@@ -68,7 +68,7 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
         store: store.clone(),
         index: Arc::new(EdgeIndex::open(&data_dir.join("index"))?),
         blobs: Arc::new(blobs),
-        executor: executor(&args, &data_dir).await?,
+        executor: executor(&args, &data_dir, &url).await?,
         clock,
         entropy,
     };
@@ -214,7 +214,11 @@ fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
     Ok(secret)
 }
 
-async fn executor(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<Arc<dyn Executor>> {
+async fn executor(
+    args: &ServeArgs,
+    data_dir: &Path,
+    url: &str,
+) -> anyhow::Result<Arc<dyn Executor>> {
     let program = std::env::current_exe()?;
     if args.executor == ExecutorKind::Ray {
         let address = args.ray_address.clone();
@@ -223,6 +227,8 @@ async fn executor(args: &ServeArgs, data_dir: &Path) -> anyhow::Result<Arc<dyn E
             data_dir: data_dir.to_owned(),
             address,
             program,
+            control_url: url.to_owned(),
+            jobs_max: args.ray_max_concurrent_jobs,
         };
         return Ok(Arc::new(RayExecutor::open(config).await?));
     }

@@ -101,6 +101,7 @@ impl Executor for PretendExecutor {
             num_cpus: 4.0,
             num_gpus: 0.0,
             memory_bytes: 8 << 30,
+            jobs: u64::MAX,
         };
         Capacity {
             now: all,

@@ -377,6 +377,30 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_s_own_word_decides_what_no_log_can() {
+        let told = |message: &str| {
+            let mut facts = fixture::failed(AttemptExit::DriverDied, vec![]);
+            let attempt = &mut facts.tiers[0].jobs[0].attempts[0];
+            attempt.evidence = Some(AttemptEvidence {
+                backend_messages: vec![message.to_owned()],
+                ..AttemptEvidence::default()
+            });
+            let case = cases(&facts).remove(0);
+            (case.category, case.events[0].event_type)
+        };
+        let replaced = "ray: the cluster was replaced: the job was submitted to session_1 and is unknown to session_2";
+        assert_eq!(
+            told(replaced),
+            (
+                Some(FailureCategory::Orphaned),
+                InfraEventType::RollingUpdate
+            )
+        );
+        let invalid = "runtime_env setup failed: the field of runtime_env is not supported";
+        assert_eq!(told(invalid).0, Some(FailureCategory::Validation));
+    }
+
+    #[test]
     fn a_full_disk_is_named() {
         let mut facts = fixture::failed(AttemptExit::DriverFailed, vec![]);
         facts.tiers[0].jobs[0].end_reason =

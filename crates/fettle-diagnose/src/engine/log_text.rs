@@ -4,7 +4,9 @@
 //! own: the engine that has the death asks. It must not let a text contradict what was counted or seen; deaths that the kernel's counter
 //! explains are `memory`'s and are never read here.
 
-use fettle_model::FailureCategory::{self, Infrastructure, Pipeline, Timeout};
+use fettle_model::FailureCategory::{
+    Infrastructure, Orphaned, Pipeline, Timeout, Unknown, Validation,
+};
 use fettle_model::evidence::LogEvidence;
 use fettle_model::{InfraEventType, ProcessExit, WorkerDeath};
 
@@ -33,6 +35,9 @@ const REFUSALS: [&str; 4] = [
     "cuda.out-of-memory",
     "cuda.ray-task-oom",
 ];
+
+/// Who said what the backend said.
+const BACKEND: &str = "backend message";
 
 /// One text, and who said it.
 struct Named<'a> {
@@ -80,7 +85,7 @@ pub(crate) fn join_workers(case: &mut Case, scope: &AttemptScope<'_>, deaths: &[
 }
 
 /// Lets the driver's log, else the backend's messages, say why the attempt ended. The driver runs no code of users, so only what befell
-/// the infrastructure can have ended it.
+/// the infrastructure can have ended it; the backend also knows that it forgot the attempt, or that what was asked for cannot be.
 pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
     let Some(evidence) = scope.evidence() else {
         return;
@@ -96,11 +101,16 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
             "driver's exit report",
             said.or(recorded).unwrap_or_default().to_owned(),
         ),
-        ("backend message", evidence.backend_messages.join("\n")),
+        (BACKEND, evidence.backend_messages.join("\n")),
     ];
     let found = sources.into_iter().find_map(|(source, text)| {
         let (verdict, line) = read(scope, &text, exit, counted)?;
-        (verdict.category == Infrastructure).then_some((source, verdict, line))
+        let is_heard = match verdict.category {
+            Infrastructure => true,
+            Orphaned | Timeout | Validation => source == BACKEND,
+            Pipeline | Unknown => false,
+        };
+        is_heard.then_some((source, verdict, line))
     });
     let Some((source, verdict, root)) = found else {
         return;
@@ -118,7 +128,10 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
     );
     line.rule_ids = verdict.rule_ids.clone();
     case.evidence.insert(0, line);
-    if let Some(event) = event_of(case, &verdict) {
+    // A backend forgets what runs on it when its head, or all of it, is replaced.
+    let is_forgotten = case.category == Some(Orphaned);
+    let event = is_forgotten.then_some(InfraEventType::RollingUpdate);
+    if let Some(event) = event.or(event_of(case, &verdict)) {
         case.events = vec![scope.event(event, scope.ended_at(), root)];
     }
 }
@@ -171,7 +184,7 @@ fn read(
         .is_some_and(|id| !id.starts_with("exit."));
     let stands = by_text
         && verdict.confidence >= WORTH_SHOWING
-        && verdict.category != FailureCategory::Unknown
+        && verdict.category != Unknown
         && may_explain(&verdict, exit, oom_kills);
     stands.then_some((verdict, line))
 }

@@ -63,6 +63,7 @@ impl LocalConfig {
                 .num_gpus
                 .unwrap_or_else(|| f64::from(gpus(Path::new("/dev")))),
             memory_bytes,
+            jobs: u64::MAX,
         };
         Capacity {
             now: all,

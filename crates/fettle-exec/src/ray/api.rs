@@ -21,6 +21,11 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 const LOG_TIMEOUT: Duration = Duration::from_secs(30);
 /// Ray answers failures with whole tracebacks, of which the end tells what happened.
 const MESSAGE_BYTES_MAX: usize = 2_000;
+/// Ray names the supervisor of a job so, and keeps all of them in a namespace of their own.
+pub(super) const SUPERVISOR_PREFIX: &str = "_ray_internal_job_actor_";
+pub(super) const SUPERVISOR_NAMESPACE: &str = "SUPERVISOR_ACTOR_RAY_NAMESPACE";
+/// The states of a supervisor that has begun or may begin; Ray filters by one state at its source.
+const LIVING_STATES: [&str; 2] = ["ALIVE", "PENDING_CREATION"];
 
 /// Why Ray did not do what was asked.
 #[derive(Debug, Error)]
@@ -86,6 +91,37 @@ pub(super) struct Job {
     pub(super) driver_node_id: Option<String>,
     #[serde(default)]
     pub(super) driver_exit_code: Option<i32>,
+    #[serde(default)]
+    pub(super) entrypoint: String,
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, String>,
+    /// When it was submitted, in milliseconds.
+    #[serde(default)]
+    pub(super) start_time: Option<i64>,
+}
+
+/// The actor that runs a job's driver, or waits for room to do so.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Supervisor {
+    name: String,
+    #[serde(default)]
+    required_resources: BTreeMap<String, f64>,
+}
+
+impl Supervisor {
+    /// The submission id of its job. Others may give theirs any form; such a one is not ours, and could not be asked for.
+    pub(super) fn job(&self) -> Option<&str> {
+        let id = self.name.strip_prefix(SUPERVISOR_PREFIX)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        id.chars().all(is_plain).then_some(id)
+    }
+
+    /// The cores that its job asked for, rounded up as workers are.
+    pub(super) fn cores(&self) -> u32 {
+        let cores = self.required_resources.get("CPU").copied();
+        // Cores of one node; far below 2^32.
+        cores.unwrap_or(0.0).ceil().max(1.0) as u32
+    }
 }
 
 /// What Ray shows of a node, as far as it is used.
@@ -156,6 +192,21 @@ impl RayApi {
     pub(super) async fn nodes(&self) -> Result<Vec<Node>, RayError> {
         let listed: StateList<Node> = self.ask("/api/v0/nodes?detail=1&limit=10000").await?;
         Ok(listed.data.result.result)
+    }
+
+    /// The supervisors of all jobs that run or wait, whoever submitted them. The dead ones, of which Ray keeps many, are not read.
+    pub(super) async fn supervisors(&self) -> Result<Vec<Supervisor>, RayError> {
+        let mut found = Vec::new();
+        for state in LIVING_STATES {
+            let equals = [("state", state), ("ray_namespace", SUPERVISOR_NAMESPACE)];
+            let filters = equals.map(|(key, value)| {
+                format!("&filter_keys={key}&filter_predicates=%3D&filter_values={value}")
+            });
+            let path = format!("/api/v0/actors?detail=1&limit=10000{}", filters.concat());
+            let listed: StateList<Supervisor> = self.ask(&path).await?;
+            found.extend(listed.data.result.result);
+        }
+        Ok(found)
     }
 
     pub(super) async fn job(&self, id: &str) -> Result<Job, RayError> {

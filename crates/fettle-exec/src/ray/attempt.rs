@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use fettle_confine::{AttemptDir, read_json, write_atomically};
 use fettle_model::{AttemptId, UnixMillis};
-use fettle_ports::executor::{ExecutorError, Observation};
+use fettle_ports::executor::{Capacity, ExecutorError, Observation};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::api::{Job, JobStatus, RayApi};
+use super::api::{Job, JobStatus, RayApi, RayError};
+use super::census::Known;
 use super::cluster::{Cluster, Seen};
 use super::package::{self, Package};
 use super::verdict::{self, Traces};
@@ -25,10 +26,17 @@ use crate::record::{EndRecord, now};
 
 /// Ray's own agent looks once a second; asking more often than this shows nothing new.
 const ASK_EVERY: Duration = Duration::from_millis(400);
+/// With many attempts each is asked for less often: a head answers some hundred requests a second, and has other things to do.
+const ASKS_PER_SECOND_MAX: u32 = 50;
 /// Logs of a running attempt are fetched as often as this, so that a lost node does not take all of them with it.
 const KEEP_LOGS_EVERY: Duration = Duration::from_secs(10);
 /// An end is captured within this, as a rule; what takes longer is told in a later round, so that a sick node does not hold up others.
 const CAPTURE_WAIT: Duration = Duration::from_secs(1);
+
+/// Longer than it takes Ray to see an end by itself, on a busy head too.
+const REMOVE_LOOK_EVERY: Duration = Duration::from_secs(3);
+/// A job whose node was lost has ended for Ray within a quarter of a minute by default.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What is written down of an attempt when it is submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +58,7 @@ impl Submitted {
 /// What all calls share.
 #[derive(Debug)]
 pub(super) struct Inner {
-    config: RayConfig,
+    pub(super) config: RayConfig,
     pub(super) api: RayApi,
     pub(super) cluster: Arc<Cluster>,
     package: OnceCell<Package>,
@@ -59,6 +67,8 @@ pub(super) struct Inner {
     asked: Mutex<BTreeMap<AttemptId, (Instant, Observation)>>,
     /// Attempts whose end is being captured.
     capturing: Mutex<BTreeSet<AttemptId>>,
+    /// What the jobs on the cluster say of themselves.
+    pub(super) known: Mutex<Known>,
     /// When the logs of each running attempt were last fetched.
     pub(super) logs_kept: Mutex<BTreeMap<AttemptId, Instant>>,
 }
@@ -73,6 +83,7 @@ impl Inner {
             uploading: tokio::sync::Mutex::default(),
             asked: Mutex::default(),
             capturing: Mutex::default(),
+            known: Mutex::default(),
             logs_kept: Mutex::default(),
         }
     }
@@ -90,11 +101,20 @@ impl Inner {
         self.package.get_or_try_init(pack).await
     }
 
-    /// What is seen of an attempt, asked for at most every [`ASK_EVERY`].
-    pub(super) async fn observe(self: &Arc<Self>, attempt: &AttemptId) -> Observation {
+    /// What the cluster can give, and how many jobs it may be given.
+    pub(super) fn capacity(&self) -> Capacity {
+        self.cluster.seen().capacity(now(), self.config.jobs_max)
+    }
+
+    /// What is seen of an attempt, one of `among` that are asked for.
+    pub(super) async fn observe(
+        self: &Arc<Self>,
+        attempt: &AttemptId,
+        among: usize,
+    ) -> Observation {
         let known = held(&self.asked).get(attempt).cloned();
         if let Some((at, seen)) = known
-            && at.elapsed() < ASK_EVERY
+            && at.elapsed() < ask_every(among)
         {
             return seen;
         }
@@ -116,8 +136,17 @@ impl Inner {
         if let Some(end) = ended(&dir).await? {
             return Ok(end.into());
         }
-        let Some(submitted) = submitted(&dir).await? else {
-            return Ok(Observation::Unknown);
+        let submitted = match submitted(&dir).await? {
+            Some(submitted) => submitted,
+            None => match self.recover(attempt).await {
+                Ok(Some(submitted)) => submitted,
+                Ok(None) => return Ok(Observation::Unknown),
+                Err(error) => {
+                    return Ok(Observation::Unreachable {
+                        message: error.to_string(),
+                    });
+                }
+            },
         };
         match self.api.job(attempt.as_str()).await {
             Ok(job) => self.judge(attempt, &dir, submitted, job).await,
@@ -141,11 +170,6 @@ impl Inner {
         }
         if job.status.is_terminal() {
             return self.capture(attempt, submitted, job).await;
-        }
-        if job.status == JobStatus::Pending && dir.stop().exists() {
-            // Ray cannot be told to drop it. Should it be started after all, `serve` refuses its driver.
-            let message = "ray: the job still waits; no driver of it was started".to_owned();
-            return end(dir, verdict::vanished(message, None, true, now())).await;
         }
         let seen = self.cluster.seen();
         let node = submitted.node_id.as_deref().and_then(|id| seen.node(id));
@@ -247,16 +271,40 @@ impl Inner {
         if self.cluster.seen().session != submitted.session {
             return Ok(());
         }
-        match self.api.job(attempt.as_str()).await {
-            // It waits for ever or its node is gone; Ray deletes only what it knows to have ended.
-            Ok(job) if !job.status.is_terminal() => Ok(()),
-            Ok(_) => match self.api.delete(attempt.as_str()).await {
-                Err(error) if !error.is_not_found() => Err(unavailable(attempt, error)),
-                _ => Ok(()),
-            },
-            Err(error) if error.is_not_found() => Ok(()),
-            Err(error) => Err(unavailable(attempt, error)),
+        let removed = self.remove(attempt.as_str()).await;
+        removed.map_err(|error| unavailable(attempt, error))
+    }
+
+    /// Removes what Ray remembers of a job that has ended, or ends soon. Ray itself looks at its jobs once a second: when it finds the
+    /// record of one gone whose end it had not seen, it writes a new one, of a job that failed. So its look is waited for, and the
+    /// removal is looked at.
+    pub(super) async fn remove(&self, id: &str) -> Result<(), RayError> {
+        let since = Instant::now();
+        while since.elapsed() < REMOVE_TIMEOUT {
+            match self.api.job(id).await {
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) => return Err(error),
+                Ok(job) => {
+                    tokio::time::sleep(REMOVE_LOOK_EVERY).await;
+                    if job.status.is_terminal() {
+                        self.api.delete(id).await?;
+                        tokio::time::sleep(REMOVE_LOOK_EVERY).await;
+                    }
+                }
+            }
         }
+        // Its node is gone, or it waits for ever: Ray deletes only what it knows to have ended.
+        Ok(())
+    }
+
+    /// The same beside what goes on.
+    pub(super) fn remove_later(self: &Arc<Self>, id: String) {
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = inner.remove(&id).await {
+                tracing::warn!(id, %error, "the record of a job cannot be removed from Ray");
+            }
+        });
     }
 
     fn keep_logs_now_and_then(self: &Arc<Self>, attempt: &AttemptId) {
@@ -267,6 +315,12 @@ impl Inner {
         let (inner, attempt) = (Arc::clone(self), attempt.clone());
         tokio::spawn(async move { inner.refresh_logs(&attempt).await });
     }
+}
+
+/// How often each of so many attempts is asked for.
+fn ask_every(attempts: usize) -> Duration {
+    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    ASK_EVERY.max(Duration::from_secs(1).saturating_mul(attempts) / ASKS_PER_SECOND_MAX)
 }
 
 /// The end, where it has been captured.

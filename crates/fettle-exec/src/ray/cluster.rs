@@ -53,27 +53,29 @@ impl Seen {
     }
 
     /// What all nodes can give, and the most memory that one can. An attempt runs on one node.
-    pub(super) fn capacity(&self, now: UnixMillis) -> Capacity {
+    pub(super) fn capacity(&self, now: UnixMillis, jobs_max: u32) -> Capacity {
         let largest = self.expected(now).map(|node| node.total("memory"));
         Capacity {
-            now: sum(self.alive()),
-            most: sum(self.expected(now)),
+            now: sum(self.alive(), jobs_max),
+            most: sum(self.expected(now), jobs_max),
             memory_per_worker_max_bytes: largest.fold(0.0, f64::max) as u64,
         }
     }
 }
 
-fn sum<'a>(nodes: impl Iterator<Item = &'a Node>) -> Room {
+fn sum<'a>(nodes: impl Iterator<Item = &'a Node>, jobs_max: u32) -> Room {
     let nothing = Room {
         num_cpus: 0.0,
         num_gpus: 0.0,
         memory_bytes: 0,
+        jobs: u64::from(jobs_max),
     };
     nodes.fold(nothing, |sum, node| Room {
         num_cpus: sum.num_cpus + node.total("CPU"),
         num_gpus: sum.num_gpus + node.total("GPU"),
         // Whole bytes far below 2^53.
         memory_bytes: sum.memory_bytes + node.total("memory") as u64,
+        jobs: sum.jobs,
     })
 }
 
@@ -213,14 +215,15 @@ mod tests {
             ],
             ..Seen::default()
         };
-        let capacity = seen.capacity(UnixMillis(100_000));
+        let capacity = seen.capacity(UnixMillis(100_000), 7);
         assert_eq!(
             (capacity.now.num_cpus, capacity.now.memory_bytes),
             (5.0, 5000)
         );
         assert_eq!(capacity.most.num_cpus, 14.0);
+        assert_eq!((capacity.now.jobs, capacity.most.jobs), (7, 7));
         assert_eq!(capacity.memory_per_worker_max_bytes, 9000);
-        let later = seen.capacity(UnixMillis(2_000_000));
+        let later = seen.capacity(UnixMillis(2_000_000), 7);
         assert_eq!(later.most.num_cpus, 5.0);
     }
 

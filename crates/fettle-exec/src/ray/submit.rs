@@ -18,6 +18,12 @@ use super::unavailable;
 use crate::blocking;
 use crate::record::now;
 
+/// What a job says of itself, so that it is known again.
+pub(super) const ATTEMPT_KEY: &str = "fettle_attempt";
+pub(super) const BATCH_KEY: &str = "fettle_batch";
+pub(super) const TIER_KEY: &str = "fettle_tier";
+/// Stands before the address that the driver reports to.
+pub(super) const CONTROL_URL_OPTION: &str = "--control-url";
 /// The entrypoint takes the attempt's token from here, and removes it.
 const TOKEN_ENV: &str = "FETTLE_ATTEMPT_TOKEN";
 /// Ray kills a stopped job that takes longer than this. A driver gives its workers five seconds.
@@ -29,7 +35,7 @@ const ALREADY_THERE: &str = "already exists. Please use a different submission_i
 /// The command line. `exec`, so that the driver itself is Ray's child: its exit status is told as it is, and it ends with its
 /// supervisor.
 pub(super) fn entrypoint(attempt: &AttemptId, control_url: Option<&str>) -> String {
-    let url = control_url.map_or(String::new(), |url| format!(" --control-url {url}"));
+    let url = control_url.map_or(String::new(), |url| format!(" {CONTROL_URL_OPTION} {url}"));
     format!("exec python -m engine.pipelines.entrypoint --attempt {attempt}{url}")
 }
 
@@ -117,11 +123,11 @@ impl Inner {
 fn submission(spec: &AttemptSpec, token: &str, package: &Package) -> Submission {
     let attempt = &spec.attempt_id;
     let metadata = [
-        ("fettle_attempt", attempt.to_string()),
+        (ATTEMPT_KEY, attempt.to_string()),
         ("fettle_job", spec.job_id.to_string()),
-        ("fettle_batch", spec.batch_id.to_string()),
+        (BATCH_KEY, spec.batch_id.to_string()),
         ("fettle_namespace", spec.namespace_id.to_string()),
-        ("fettle_tier", spec.tier_num.to_string()),
+        (TIER_KEY, spec.tier_num.to_string()),
     ];
     let resources = &spec.resources;
     Submission {
