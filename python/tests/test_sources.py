@@ -92,15 +92,6 @@ def test_a_source_that_has_become_shorter_keeps_no_old_documents(api: Api) -> No
     texts = {document["text"] for document in api.ok("POST", f"/collections/{collection}/documents/list", json={})["results"]}
     assert texts == {"one two", "three four", "y z"}
 
-    # Of a source that has become empty nothing is made, and nothing of before is left.
-    assert put("changed", " ") == changed
-    third = api.batch(bucket, [changed])
-    api.submit(bucket, third)
-    emptied = api.wait(bucket, third)
-    assert (emptied["documents_written"], emptied["documents_deleted"]) == (0, 4)
-    for made in (collection, later):
-        assert api.ok("GET", f"/collections/{made}/documents/count")["count"] == 1
-
 
 def test_an_object_that_failed_in_one_collection_only_is_partial(server: Server, api: Api) -> None:
     bucket = api.bucket({"body": {"type": "text"}, "picture": {"type": "image"}})

@@ -1,5 +1,6 @@
 //! Objects that were brought to a collection before: skipped, replaced, or in flight.
 
+use fettle_model::report::RowReport;
 use fettle_model::{AttemptEvidence, AttemptExit, DocumentId};
 use serde_json::{Value, json};
 
@@ -12,7 +13,9 @@ impl Driver<'_> {
         let collection = &self.spec.targets[0].collection_id;
         let rows = sources.iter().map(|(row, source)| {
             let mut report = self.document(*row, "text");
-            report.documents[0].id = DocumentId::of_part(collection, source, 0);
+            let document = &mut report.documents[0];
+            document.id = DocumentId::of_part(collection, source, 0);
+            document.payload["_internal"]["source_id"] = json!(source);
             report
         });
         self.rows(rows.collect()).await;
@@ -91,4 +94,32 @@ async fn objects_in_flight_are_not_sent_twice_but_by_force() {
     assert!(told.contains(first.rsplit('/').next().unwrap()), "{told}");
     api.ok("POST", &format!("{path}?force=true"), Value::Null)
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_of_which_nothing_is_made_any_more_keeps_no_documents() {
+    let api = Api::new().await;
+    let (bucket, collection) = api.bucket_and_collection().await;
+    let objects = api.objects(&bucket, &["a", "b"]).await;
+    let first = draft(&api, &objects, "replace").await;
+    submit(&api, &first).await;
+    let driver = Driver::next(&api).await;
+    driver.finish(&[(0, &objects[0]), (1, &objects[1])]).await;
+    reached(&api, &first, "COMPLETED").await;
+
+    let second = draft(&api, &objects[..1], "replace").await;
+    submit(&api, &second).await;
+    let driver = Driver::next(&api).await;
+    let empty = RowReport {
+        source_id: Some(objects[0].clone()),
+        documents: vec![],
+        ..driver.document(0, "")
+    };
+    driver.rows(vec![empty]).await;
+    driver.end(AttemptExit::Finished, AttemptEvidence::default());
+    let batch = reached(&api, &second, "COMPLETED").await;
+    assert_eq!(batch["documents_deleted"], 1, "{batch:#}");
+    let path = format!("/v1/collections/{collection}/documents/count");
+    let left = api.ok("GET", &path, Value::Null).await;
+    assert_eq!(left["count"], 1, "{left:#}");
 }
