@@ -6,6 +6,7 @@
 
 mod anchors;
 mod clean;
+mod condense;
 mod examples;
 mod guesses;
 mod judge;
@@ -19,6 +20,7 @@ mod selection;
 
 use fettle_model::{DocumentErrorClass, FailureCategory, InfraEventType};
 
+pub use condense::Condenser;
 pub use examples::{Example, ExampleFault};
 pub use rule_file::RuleFileError;
 pub use rule_set::{RuleReport, RuleSet, check_rules};

@@ -28,7 +28,7 @@ mod words;
 
 pub use case::{Case, CaseKind, Standing};
 pub use classify::{
-    Example, ExampleFault, FailureText, RuleFileError, RuleReport, RuleSet, TextVerdict,
+    Condenser, Example, ExampleFault, FailureText, RuleFileError, RuleReport, RuleSet, TextVerdict,
     check_rules, classify,
 };
 pub use diagnose::diagnose;

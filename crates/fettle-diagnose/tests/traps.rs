@@ -164,6 +164,71 @@ fn memory_that_is_said_not_to_be_the_reason_is_not_the_reason() {
 }
 
 #[test]
+fn words_that_name_who_ends_work_explain_a_kill_without_a_sender() {
+    let killed = "embed-0 got SIGTERM, 12 documents unfinished";
+    check(killed, None, "kubernetes", "infrastructure/unknown");
+    for (sender, expected) in [
+        (
+            "fleetd: stopping the instances of the previous release",
+            "infrastructure/rolling_update",
+        ),
+        (
+            "fleetd: low-priority workers are displaced from node n7",
+            "infrastructure/preemption",
+        ),
+        ("fleetd: stop requested from the console", "unknown/none"),
+    ] {
+        check(&format!("{sender}\n{killed}"), None, "kubernetes", expected);
+    }
+}
+
+#[test]
+fn words_count_together_only_on_one_line() {
+    check(
+        "the registry is up\nthe index is gone stale",
+        None,
+        "other",
+        "unknown/none",
+    );
+    check(
+        "the run's registry entry is gone",
+        None,
+        "other",
+        "orphaned/none",
+    );
+}
+
+#[test]
+fn a_traceback_without_its_program_text_still_names_its_exception() {
+    check(
+        "  File \"/app/embed.py\", line 12, in forward\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+        Some(1),
+        "local",
+        "infrastructure/oom",
+    );
+    check(
+        "  File \"/app/embed.py\", line 12, in forward\n    raise OutOfMemoryError(text)\nKeyError: 'page'",
+        Some(1),
+        "local",
+        "pipeline/none",
+    );
+}
+
+#[test]
+fn work_that_was_started_after_all_was_not_refused() {
+    let waits = "Warning  FailedScheduling  4m  default-scheduler  0/3 nodes are available: 3 Insufficient cpu.";
+    check(waits, None, "kubernetes", "validation/none");
+    check(
+        &format!(
+            "{waits}\nNormal  Scheduled  9s  default-scheduler  Successfully assigned ingest/embed-0 to n7"
+        ),
+        None,
+        "kubernetes",
+        "unknown/none",
+    );
+}
+
+#[test]
 fn nothing_to_go_on_is_unknown() {
     for text in [
         "",

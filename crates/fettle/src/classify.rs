@@ -1,6 +1,6 @@
 //! `fettle classify` and `fettle rules check`: what a failure text means, without a server.
 
-use std::io::{BufRead as _, Read as _};
+use std::io::BufRead as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -55,7 +55,8 @@ pub(crate) fn run(args: &ClassifyArgs, json: bool) -> anyhow::Result<()> {
             let bad = lines(&rules, input);
             unread += bad.with_context(|| format!("failed to classify {shown}"))?;
         } else {
-            let text = whole(input).with_context(|| format!("failed to read {shown}"))?;
+            let text = condensed(&rules, input);
+            let text = text.with_context(|| format!("failed to read {shown}"))?;
             let backend = args.backend.as_deref();
             let verdict = rules.classify(&FailureText {
                 text: &text,
@@ -98,15 +99,25 @@ fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))
 }
 
-/// Logs hold whatever programs wrote; what is not UTF-8 is replaced.
-fn whole(input: Option<&Path>) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
-    match input {
-        Some(file) => bytes = std::fs::read(file)?,
-        None => drop(std::io::stdin().lock().read_to_end(&mut bytes)?),
+/// How much of a log is read at once: small enough to stay in the processor's caches while it is looked at.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What can matter of a log, which may be larger than the memory.
+fn condensed(rules: &RuleSet, input: Option<&Path>) -> std::io::Result<String> {
+    let mut reader: Box<dyn std::io::Read> = match input {
+        Some(file) => Box::new(std::fs::File::open(file)?),
+        None => Box::new(std::io::stdin().lock()),
+    };
+    let mut condenser = rules.condenser();
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok(condenser.finish()),
+            Ok(bytes) => condenser.push(&piece[..bytes]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    let text = String::from_utf8(bytes);
-    Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// Classifies each line and says how many could not be read. Such a line gets an error object in its place, so that the output stays

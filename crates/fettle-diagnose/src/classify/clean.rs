@@ -79,7 +79,9 @@ pub(super) fn clean(text: &str, ranges: impl Iterator<Item = Range<usize>>) -> C
             raw,
             start: cleaned.bytes.len(),
             speaker,
-            program_text: after_frame || body.starts_with("raise ") || body.starts_with("--->"),
+            program_text: (after_frame && !names_exception(body))
+                || body.starts_with("raise ")
+                || body.starts_with("--->"),
             order: order.next(body),
         });
         after_frame = body.starts_with("File \"") && body.contains(", line ");
@@ -88,6 +90,17 @@ pub(super) fn clean(text: &str, ranges: impl Iterator<Item = Range<usize>>) -> C
     }
     guesses::blank(&mut cleaned.bytes);
     cleaned
+}
+
+/// Whether a line begins with an exception: tracebacks that were shortened show it where the program's text would stand.
+fn names_exception(body: &str) -> bool {
+    let name = body.split([':', ' ']).next().unwrap_or_default();
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._".contains(letter);
+    (body.len() == name.len() || body[name.len()..].starts_with(": "))
+        && name.chars().all(plain)
+        && last.starts_with(|letter: char| letter.is_ascii_uppercase())
+        && (last.ends_with("Error") || last.ends_with("Exception") || name.len() > last.len())
 }
 
 /// The lines of a text.

@@ -5,7 +5,7 @@
 
 mod exit_code;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fettle_model::FailureCategory;
 
@@ -39,9 +39,13 @@ struct Finding<'a> {
 }
 
 impl Finding<'_> {
-    /// The stronger first, then the first in the order of causes.
-    fn rank(&self) -> (std::cmp::Reverse<Strength>, (usize, usize)) {
-        (std::cmp::Reverse(self.strength), self.line.order)
+    /// The stronger first, then what names something, then the first in the order of causes.
+    fn rank(&self) -> (std::cmp::Reverse<Strength>, bool, (usize, usize)) {
+        (
+            std::cmp::Reverse(self.strength),
+            self.rule.vague,
+            self.line.order,
+        )
     }
 }
 
@@ -84,8 +88,13 @@ fn findings<'a>(
     matches: &[Match],
     text: &FailureText<'_>,
 ) -> Vec<Finding<'a>> {
+    let together = together(cleaned, matches);
     let mut findings: Vec<Finding<'a>> = matches
         .iter()
+        .filter(|found| {
+            let needed = rules[found.rule].at_least;
+            needed == 1 || together[&place(cleaned, found)].len() >= needed
+        })
         .filter_map(|found| finding(&rules[found.rule], cleaned, found))
         .collect();
     let matched: BTreeSet<&str> = findings
@@ -98,6 +107,11 @@ fn findings<'a>(
         (required.is_empty() || required.iter().any(holds))
             && !finding.rule.unless.iter().any(holds)
     });
+    if killed_by_nobody(&findings, text.exit_code) {
+        for finding in findings.iter_mut().filter(|one| one.rule.names_sender) {
+            finding.strength = finding.strength.max(Strength::Symptom);
+        }
+    }
     findings.sort_by(|a, b| {
         let surer = b.rule.confidence.total_cmp(&a.rule.confidence);
         // On one line the surer reading counts, wherever it begins.
@@ -105,6 +119,31 @@ fn findings<'a>(
         a.rank().cmp(&b.rank()).then(surer).then(earlier)
     });
     findings
+}
+
+/// Whether something was killed and who did it is not said.
+fn killed_by_nobody(findings: &[Finding<'_>], exit_code: Option<i32>) -> bool {
+    let by_status = exit_code.and_then(exit_code::read);
+    by_status.is_some_and(|exit| exit.outweighs(Strength::Hint))
+        || findings
+            .iter()
+            .any(|finding| finding.rule.vague && finding.strength == Strength::Symptom)
+}
+
+/// A rule, and where the line begins on which it was found.
+fn place(cleaned: &Cleaned, found: &Match) -> (usize, usize) {
+    let line = cleaned.line_of(found.range.start);
+    (found.rule, line.map_or(0, |line| line.start))
+}
+
+/// The patterns of a rule that stand on one line.
+fn together(cleaned: &Cleaned, matches: &[Match]) -> BTreeMap<(usize, usize), BTreeSet<usize>> {
+    let mut patterns: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
+    for found in matches {
+        let on_line = patterns.entry(place(cleaned, found)).or_default();
+        on_line.insert(found.pattern);
+    }
+    patterns
 }
 
 fn finding<'a>(rule: &'a Rule, cleaned: &'a Cleaned, found: &Match) -> Option<Finding<'a>> {
@@ -307,7 +346,7 @@ fn by_nothing(text: &str, cleaned: &Cleaned) -> TextVerdict {
         event: None,
         document_error_class: None,
         confidence: NOTHING_FOUND,
-        root_cause_line: last_line(text, cleaned),
+        root_cause_line: warning(text, cleaned).or_else(|| last_line(text, cleaned)),
         rule_ids: Vec::new(),
         explanation: "No rule reads a cause in this text. The exit status, the memory counters of its group and the log before it would decide.".to_owned(),
     }
@@ -321,6 +360,16 @@ const UNDECIDED: Verdict = Verdict {
 
 fn line_text(text: &str, line: &Line) -> Option<String> {
     text.get(line.raw.clone()).map(str::to_owned)
+}
+
+/// The first line that its own program calls a warning.
+fn warning(text: &str, cleaned: &Cleaned) -> Option<String> {
+    let mut lines = cleaned.lines.iter();
+    let warns = |line: &&Line| {
+        let words = text.get(line.raw.clone()).unwrap_or_default();
+        words.contains("WARN") || words.contains("=warn")
+    };
+    lines.find(warns).and_then(|line| line_text(text, line))
 }
 
 /// Where nothing names a cause, the last words are the best place to start reading.

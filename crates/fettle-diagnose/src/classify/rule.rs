@@ -58,6 +58,8 @@ pub(super) enum Recovers {
 pub(super) struct Rule {
     pub(super) id: String,
     pub(super) patterns: Vec<Pattern>,
+    /// So many of the patterns must stand on one line.
+    pub(super) at_least: usize,
     /// Where one of these stands on the same line, the rule does not count there.
     pub(super) except: Vec<Pattern>,
     pub(super) strength: Strength,
@@ -72,6 +74,10 @@ pub(super) struct Rule {
     pub(super) unless: Vec<String>,
     /// It speaks of the node or the cluster as a whole, perhaps of other jobs.
     pub(super) node_wide: bool,
+    /// It says that the work failed, and of how nothing: of equally strong findings it counts last.
+    pub(super) vague: bool,
+    /// It says who ends work from outside: beside a kill without a sender it counts as much as the kill.
+    pub(super) names_sender: bool,
     /// It counts on lines of the raylet or the autoscaler as much as on the job's own.
     pub(super) own_word: bool,
     pub(super) recovers: Recovers,

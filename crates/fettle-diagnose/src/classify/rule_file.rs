@@ -63,6 +63,8 @@ struct File {
 struct Written {
     id: String,
     patterns: Vec<String>,
+    #[serde(default = "one")]
+    at_least: usize,
     #[serde(default)]
     except: Vec<String>,
     strength: Strength,
@@ -81,6 +83,10 @@ struct Written {
     #[serde(default)]
     node_wide: bool,
     #[serde(default)]
+    vague: bool,
+    #[serde(default)]
+    names_sender: bool,
+    #[serde(default)]
     own_word: bool,
     #[serde(default)]
     case_sensitive: bool,
@@ -90,6 +96,10 @@ struct Written {
     examples: Vec<String>,
     #[serde(default)]
     counterexamples: Vec<String>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Reads the rules of one file.
@@ -133,6 +143,9 @@ fn checked(family: &str, written: Written) -> Result<Rule, String> {
     if written.patterns.is_empty() || written.patterns.len() > PATTERNS_MAX {
         return Err(format!("it needs 1 to {PATTERNS_MAX} patterns"));
     }
+    if !(1..=written.patterns.len()).contains(&written.at_least) {
+        return Err("`at_least` is at least 1 and at most the number of its patterns".to_owned());
+    }
     let recovers = recovers(&written.recovers);
     let verdict = verdict(&written, &recovers)?;
     let confidence = written.confidence.unwrap_or(0.5);
@@ -151,6 +164,7 @@ fn checked(family: &str, written: Written) -> Result<Rule, String> {
     Ok(Rule {
         patterns: parse(&written.patterns)?,
         except: parse(&written.except)?,
+        at_least: written.at_least,
         id: written.id,
         strength: written.strength,
         verdict,
@@ -160,6 +174,8 @@ fn checked(family: &str, written: Written) -> Result<Rule, String> {
         requires: written.requires,
         unless: written.unless,
         node_wide: written.node_wide,
+        vague: written.vague,
+        names_sender: written.names_sender,
         own_word: written.own_word,
         recovers,
         examples: written.examples,

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
+use super::condense::Condenser;
 use super::examples::{self, Example, ExampleFault};
 use super::rule::{Recovers, Rule};
 use super::rule_file::{self, RuleFileError};
@@ -70,6 +71,12 @@ impl RuleSet {
     #[must_use]
     pub fn classify(&self, text: &FailureText<'_>) -> TextVerdict {
         judge::judge(&self.rules, &self.scanner, text).0
+    }
+
+    /// Takes a log that comes in pieces, for [`RuleSet::classify`] to judge what it keeps of it.
+    #[must_use]
+    pub fn condenser(&self) -> Condenser<'_> {
+        Condenser::new(&self.scanner)
     }
 
     /// Judges a text and counts the work, in bytes looked at.
@@ -284,6 +291,7 @@ remedy = "Wait for a seat."
             ),
             (&GOOD.replace("\"pipeline\"", "\"sad\""), "unknown variant"),
             (&GOOD.replace("category", "kategory"), "unknown field"),
+            (&format!("{GOOD}at_least = 2\n"), "`at_least` is at least 1"),
             (
                 &format!("{GOOD}requires = [\"no.such\"]\n"),
                 "there is no rule `no.such`",

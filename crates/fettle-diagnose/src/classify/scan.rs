@@ -34,6 +34,8 @@ pub struct ScanWork {
 #[derive(Debug, Clone)]
 pub(super) struct Match {
     pub(super) rule: usize,
+    /// Which of the rule's patterns.
+    pub(super) pattern: usize,
     pub(super) range: Range<usize>,
 }
 
@@ -83,6 +85,16 @@ impl Scanner {
         }
         work.scanned_bytes += text.len() as u64;
         self.selection.lines(text)
+    }
+
+    /// Texts up to so many bytes are looked at whole.
+    pub(super) fn whole_bytes_max(&self) -> usize {
+        WHOLE_BYTES_MAX
+    }
+
+    /// The lines that can matter of a piece of a text.
+    pub(super) fn lines_of_piece(&self, piece: &str) -> Vec<Range<usize>> {
+        self.selection.lines_of_piece(piece)
     }
 
     /// All matches of all patterns, in no particular order.
@@ -138,7 +150,11 @@ impl Look {
                 self.matches.pop();
             }
             let range = found.range();
-            self.matches.push(Match { rule, range });
+            self.matches.push(Match {
+                rule,
+                pattern,
+                range,
+            });
             if from > window.end {
                 break;
             }

@@ -63,7 +63,9 @@ impl Hits {
 
 impl Selection {
     pub(super) fn new(rules: &[Rule]) -> Self {
-        let patterns = rules.iter().flat_map(|rule| &rule.patterns);
+        // Words that count only together are common ones, and the last resort.
+        let single = rules.iter().filter(|rule| rule.at_least == 1);
+        let patterns = single.flat_map(|rule| &rule.patterns);
         let words: BTreeSet<String> = patterns
             .flat_map(|pattern| pattern.anchors.iter().chain(&pattern.phrases))
             .cloned()
@@ -77,6 +79,15 @@ impl Selection {
     /// The fixed texts that lines are chosen by, in lower case.
     pub(super) fn words(&self) -> &[String] {
         &self.words
+    }
+
+    /// The lines that can matter of a piece of a text: also its first ones, which may belong to a message at the end of the piece before.
+    pub(super) fn lines_of_piece(&self, piece: &str) -> Vec<Range<usize>> {
+        let mut lines: Vec<Range<usize>> = line_ranges(piece).take(NEIGHBOURS).collect();
+        lines.extend(self.lines(piece));
+        lines.sort_by_key(|line| line.start);
+        lines.dedup();
+        lines
     }
 
     /// The lines that can matter, in their order.
