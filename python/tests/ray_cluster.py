@@ -128,10 +128,11 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = 120.0) ->
 
 
 class Cluster:
-    """A head with one core, and a node with two, which do not see the folder `hidden`."""
+    """A head with one core, and a node with two; they do not see the folder `hidden`, and with `apart` not each other's files."""
 
-    def __init__(self, hidden: Path) -> None:
+    def __init__(self, hidden: Path, apart: bool = False) -> None:
         self.hidden = hidden
+        self.apart = apart
         # Ray makes sockets below it, whose paths may be a hundred bytes long.
         self.folder = Path(tempfile.mkdtemp(prefix="fr", dir="/tmp"))
         self.port = PORT
@@ -143,6 +144,9 @@ class Cluster:
         hide = f'mount -t tmpfs none {self.hidden} && exec "$@"'
         if full:
             hide = f"mount -t tmpfs -o size=64k none {full} && {hide}"
+        if self.apart and "--head" not in arguments:
+            own = f"{self.folder}-node"
+            hide = f"mkdir -p {own} && mount --bind {own} {self.folder} && {hide}"
         command = ["unshare", "--mount", "sh", "-c", hide, "sh", str(ray_binary()), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=START_SECONDS, check=False)
         assert result.returncode == 0 or not check, result.stdout + result.stderr
@@ -207,3 +211,4 @@ class Cluster:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(f"{self.folder}-node", ignore_errors=True)

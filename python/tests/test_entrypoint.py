@@ -86,8 +86,8 @@ def test_the_folder_is_private_and_worker_logs_lie_among_rays(tmp_path: Path) ->
     session = entrypoint.session_dir(package)
     assert session == tmp_path / "session"
     # Twice, as when Ray starts the job again.
-    entrypoint.prepare(SPEC, "secret", session)
-    spec = entrypoint.prepare(SPEC, "secret", session)
+    entrypoint.prepare(SPEC, "secret", session, "job_1-a1", range(2))
+    spec = entrypoint.prepare(SPEC, "secret", session, "job_1-a1", range(2))
     assert json.loads(spec.read_text()) == SPEC
     folder = spec.parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -119,6 +119,9 @@ pub enum Command {
     /// Drive an attempt; started by the server
     #[command(hide = true)]
     Job(InternalArgs),
+    /// Hold a place of an attempt on another node than its driver's; started by the backend
+    #[command(hide = true)]
+    Host(InternalArgs),
     /// Work for an attempt; started by its driver
     #[command(hide = true)]
     Worker(InternalArgs),

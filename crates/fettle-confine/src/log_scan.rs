@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 use fettle_model::evidence::{LogEvidence, LogPiece};
+use serde::{Deserialize, Serialize};
 
 /// Bytes that are searched from each end for an error at most. The search from an end stops at the first hit, so only a log without
 /// errors near its ends is read so far.
@@ -57,7 +58,7 @@ static WORDS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
 const OVERLAP_BYTES: usize = 32;
 
 /// The last lines of a log and what else is kept of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptLog {
     /// The last lines.
     pub tail: String,

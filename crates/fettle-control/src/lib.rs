@@ -11,6 +11,7 @@ mod effects;
 pub mod error;
 mod facts;
 mod fence;
+mod grant;
 mod heal;
 mod history;
 mod last_good;

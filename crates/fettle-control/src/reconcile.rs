@@ -121,7 +121,7 @@ fn waiting(job: &Job) -> Option<Waiting> {
     }
 }
 
-fn used(jobs: &[(&Arc<Batch>, &Job)]) -> Room {
+pub(crate) fn used(jobs: &[(&Arc<Batch>, &Job)]) -> Room {
     let active = jobs
         .iter()
         .filter(|(_, job)| matches!(job.state, JobState::Active));

@@ -21,7 +21,7 @@ use crate::error::{ReportError, RequestError};
 use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
 use crate::replace::Made;
-use crate::{heal, replace, spec, summary};
+use crate::{grant, heal, replace, spec, summary};
 
 /// Deaths that are remembered as told; a driver repeats those of one heartbeat at most.
 const DEATHS_MAX: usize = fettle_model::evidence::WORKER_DEATHS_KEPT_MAX;
@@ -104,7 +104,11 @@ impl Control {
             AttemptStatus::Cancelling => DriverCommand::Stop,
             _ => DriverCommand::Continue,
         };
-        Ok(HeartbeatAck { command, kills })
+        Ok(HeartbeatAck {
+            command,
+            kills,
+            workers_max: grant::workers_max(&self.shared, attempt),
+        })
     }
 
     /// The latest word counts; the workers that the driver is to end.

@@ -255,6 +255,7 @@ pub(crate) fn death() -> DeathBuilder {
         kernel_lines: vec![],
         killed_by_driver: None,
         stuck: None,
+        node: None,
     })
 }
 

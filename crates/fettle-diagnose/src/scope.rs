@@ -219,6 +219,20 @@ impl<'a> AttemptScope<'a> {
         }
     }
 
+    /// An event that befell a worker, on its node.
+    pub(crate) fn event_of_worker(
+        &self,
+        event_type: InfraEventType,
+        death: &WorkerDeath,
+        raw: String,
+    ) -> InfraEvent {
+        let event = self.event(event_type, death.at, raw);
+        InfraEvent {
+            node_id: death.node.clone().or(event.node_id),
+            ..event
+        }
+    }
+
     /// The backend's messages as facts; they are shown, not read.
     pub(crate) fn backend_lines(&self, supports: CaseKind) -> Vec<EvidenceLine> {
         let messages = self.evidence().map_or(&[][..], |e| &e.backend_messages);

@@ -1,7 +1,7 @@
 //! Attempts as jobs on a Ray cluster, over Ray's Jobs REST interface.
 //!
-//! Owns the port's implementation; each act is in a file below. The driver is the same `fettle job` as on a single machine, with its
-//! workers beside it on one node. What is known of an attempt lies in its folder here and in Ray, so a restarted `serve` goes on.
+//! Owns the port's implementation; each act is in a file below. The driver is the same `fettle job` as on a single machine, with
+//! workers beside it, and more of them on other nodes while there is work for them. What is known of an attempt lies in its folder here and in Ray, so a restarted `serve` goes on.
 
 mod api;
 mod attempt;
@@ -46,6 +46,8 @@ pub struct RayConfig {
     pub control_url: String,
     /// Jobs of this server that may be on the cluster at the same time: each has a supervisor, and is asked for.
     pub jobs_max: u32,
+    /// The most workers that one attempt may have on all nodes; those that its job asks for it has in any case.
+    pub workers_max: u32,
 }
 
 /// Why the Ray backend could not be opened.
@@ -108,7 +110,7 @@ impl Executor for RayExecutor {
     }
 
     fn entrypoint(&self, attempt: &AttemptId) -> String {
-        submit::entrypoint(attempt, None)
+        submit::entrypoint(attempt, None, self.inner.config.workers_max)
     }
 
     fn capacity(&self) -> Capacity {

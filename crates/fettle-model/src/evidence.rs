@@ -230,7 +230,7 @@ pub struct WorkerDeath {
     /// How many rows it had finished.
     #[serde(default)]
     pub rows_finished: u64,
-    /// The last lines of its standard error.
+    /// The last lines of its standard error; what the backend says of the end of its node, where it was lost with that.
     pub log_tail: String,
     /// What else was kept of its log, with byte offsets.
     #[serde(default)]
@@ -243,6 +243,9 @@ pub struct WorkerDeath {
     /// Why and where it stood, where it was ended for being stuck.
     #[serde(default)]
     pub stuck: Option<StuckEvidence>,
+    /// Its node, as the backend names it, where that is not the driver's.
+    #[serde(default)]
+    pub node: Option<String>,
 }
 
 /// Everything that is kept of an attempt.
@@ -291,6 +294,9 @@ pub struct AttemptEvidence {
     /// What its rows and workers took.
     #[serde(default)]
     pub profile: Option<AttemptProfile>,
+    /// Other nodes on which workers of it ran, sorted.
+    #[serde(default)]
+    pub worker_nodes: Vec<String>,
 }
 
 impl AttemptEvidence {
@@ -314,6 +320,7 @@ impl AttemptEvidence {
             env_keys,
             usage,
             profile,
+            worker_nodes,
         } = earlier;
         self.absorb_deaths(worker_deaths, worker_deaths_dropped);
         self.driver_exit = self.driver_exit.or(driver_exit);
@@ -339,6 +346,9 @@ impl AttemptEvidence {
         }
         keep(&mut self.usage, usage);
         keep(&mut self.profile, profile);
+        if self.worker_nodes.is_empty() {
+            self.worker_nodes = worker_nodes;
+        }
     }
 
     fn absorb_deaths(&mut self, earlier: Vec<WorkerDeath>, dropped: u64) {
@@ -421,6 +431,7 @@ mod tests {
             kernel_lines: vec![],
             killed_by_driver: None,
             stuck: None,
+            node: None,
         }
     }
 

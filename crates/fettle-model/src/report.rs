@@ -179,6 +179,9 @@ pub struct HeartbeatAck {
     /// Workers to end because they are stuck; each is told until its process is gone.
     #[serde(default)]
     pub kills: Vec<KillOrder>,
+    /// The most workers that the attempt may have for now, on all nodes together; those that its job asks for it may always have.
+    #[serde(default)]
+    pub workers_max: Option<u32>,
 }
 
 /// What `serve` wants of a driver.

@@ -4,15 +4,21 @@
 //! the job; the orchestrator does.
 
 mod beat;
+mod body;
+mod broker;
 mod crew;
 mod curve;
 mod death;
 mod finale;
+mod glimpse;
+mod host;
+mod host_frame;
 mod outbox;
 mod prepare;
 mod remains;
 mod run;
 mod sources;
+mod spread;
 mod stand;
 mod usage;
 mod worker_process;
@@ -25,7 +31,9 @@ use fettle_model::AttemptExit;
 use crate::codes;
 use crate::extract::chain;
 
+pub use broker::BrokerCommand;
 use finale::Ending;
+pub use host::{HostArgs, host_main};
 
 /// What a driver is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +44,8 @@ pub struct DriverArgs {
     pub worker_program: Option<PathBuf>,
     /// Whether the last word goes to standard output too, where the attempt's folder cannot be read from outside.
     pub last_word_to_stdout: bool,
+    /// How workers on other nodes are reached; without it all are beside the driver.
+    pub broker: Option<BrokerCommand>,
 }
 
 /// Threads for reports and frames; the work is done by the workers.

@@ -18,5 +18,5 @@ pub mod schedule;
 mod served;
 pub mod worker;
 
-pub use driver::{DriverArgs, driver_main};
+pub use driver::{BrokerCommand, DriverArgs, HostArgs, driver_main, host_main};
 pub use worker::{WorkerArgs, worker_main};

@@ -3,6 +3,7 @@
 //! Owns every pending row until it has an outcome: queued, given to a worker, suspected, or ended. Pure: events in, decisions out;
 //! it must not read a clock, start processes or do IO.
 
+mod places;
 mod slot;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -98,6 +99,8 @@ pub struct Schedule {
     /// What is held against rows that have no outcome yet.
     records: BTreeMap<RowNumber, Record>,
     slots: BTreeMap<u32, Slot>,
+    /// Places among which the rows are shared out, those that may still be added included.
+    shares: usize,
     /// The worker that tries suspects while the others go on.
     quarantine: Option<u32>,
     total: u64,
@@ -130,6 +133,7 @@ impl Schedule {
             slots: (0..workers.max(1))
                 .map(|worker| (worker, Slot::default()))
                 .collect(),
+            shares: 1,
             quarantine: None,
             total: pending.count(),
             succeeded: 0,
@@ -147,12 +151,6 @@ impl Schedule {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.ended == self.total
-    }
-
-    /// How many workers' places there are.
-    #[must_use]
-    pub fn places(&self) -> u32 {
-        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
     /// Rows with an outcome.
@@ -329,7 +327,10 @@ impl Schedule {
 
     /// Shards shrink near the end, so that workers end together, and after deaths, so that the rows to blame are few.
     fn shard_length(&self) -> usize {
-        let fair = self.queue.len().div_ceil(2 * self.slots.len().max(1));
+        let fair = self
+            .queue
+            .len()
+            .div_ceil(2 * self.slots.len().max(self.shares).max(1));
         let cautious = SHARD_ROWS_MAX >> (3 * self.fruitless_deaths).min(6);
         fair.clamp(1, cautious.max(1))
     }

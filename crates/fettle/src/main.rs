@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Classify(args) => outcome(classify::run(&args, cli.global.json)),
         Command::Rules(RulesCommand::Check { file }) => outcome(classify::check(&file)),
         Command::Job(args) => work::driver(&args.arguments),
+        Command::Host(args) => work::host(&args.arguments),
         Command::Worker(args) => work::worker(&args.arguments),
         Command::Run(_) | Command::Demo(_) | Command::Batch(_) | Command::Plugin(_) => {
             fettle_cli::run(cli)

@@ -229,6 +229,7 @@ async fn executor(
             program,
             control_url: url.to_owned(),
             jobs_max: args.ray_max_concurrent_jobs,
+            workers_max: args.ray_max_workers,
         };
         return Ok(Arc::new(RayExecutor::open(config).await?));
     }

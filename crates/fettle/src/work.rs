@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use fettle_cli::{Code, DoctorArgs, LogFormat};
 use fettle_confine::{Check, CheckLevel, DoctorReport, WorkerSeat};
-use fettle_worker::{DriverArgs, WorkerArgs};
+use fettle_worker::{BrokerCommand, DriverArgs, HostArgs, WorkerArgs};
 
 use crate::logging;
 
@@ -84,6 +84,12 @@ struct JobArgs {
     spec: PathBuf,
     #[arg(long)]
     last_word_to_stdout: bool,
+    /// Python with Ray, and the folder of the package `engine`.
+    #[arg(long, num_args = 2, value_names = ["PYTHON", "PACKAGE"], requires = "workers_max")]
+    broker: Vec<PathBuf>,
+    /// The most workers, on all nodes.
+    #[arg(long, requires = "broker")]
+    workers_max: Option<u32>,
 }
 
 /// Drives an attempt.
@@ -93,10 +99,44 @@ pub(crate) fn driver(arguments: &[OsString]) -> ExitCode {
         Ok(JobArgs {
             spec,
             last_word_to_stdout,
+            broker,
+            workers_max,
         }) => ExitCode::from(fettle_worker::driver_main(&DriverArgs {
             spec,
             worker_program: None,
             last_word_to_stdout,
+            broker: broker_command(broker, workers_max),
+        })),
+        Err(error) => usage(&error),
+    }
+}
+
+fn broker_command(broker: Vec<PathBuf>, workers_max: Option<u32>) -> Option<BrokerCommand> {
+    let [python, package] = <[PathBuf; 2]>::try_from(broker).ok()?;
+    Some(BrokerCommand {
+        python,
+        package,
+        workers_max: workers_max?,
+    })
+}
+
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct HostCli {
+    #[arg(long)]
+    spec: PathBuf,
+    #[arg(long)]
+    worker: u32,
+}
+
+/// Holds a place of an attempt.
+pub(crate) fn host(arguments: &[OsString]) -> ExitCode {
+    logging::start(LogFormat::Text);
+    match HostCli::try_parse_from(arguments) {
+        Ok(HostCli { spec, worker }) => ExitCode::from(fettle_worker::host_main(&HostArgs {
+            spec,
+            worker,
+            worker_program: None,
         })),
         Err(error) => usage(&error),
     }

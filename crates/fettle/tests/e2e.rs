@@ -26,6 +26,8 @@ mod faults;
 mod first_start;
 #[path = "e2e/healing.rs"]
 mod healing;
+#[path = "e2e/host.rs"]
+mod host;
 #[path = "e2e/kills.rs"]
 mod kills;
 #[path = "e2e/memory.rs"]

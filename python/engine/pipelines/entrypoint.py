@@ -21,7 +21,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -141,21 +141,19 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def link_logs(folder: Path, session: Path, attempt: str, workers: int) -> None:
+def link_logs(folder: Path, session: Path, attempt: str, workers: Iterable[int]) -> None:
     """Lets the workers' logs lie among the session's, where Ray shows them and keeps them."""
-    for worker in range(workers):
+    for worker in workers:
         name = folder / f"worker-{worker}.err"
         if not name.is_symlink() and not name.exists():
             name.symlink_to(session / "logs" / f"fettle-{attempt}-worker-{worker}.err")
 
 
-def prepare(spec: dict[str, Any], token: str, session: Path) -> Path:
-    """Makes the attempt's folder; its `spec.json`."""
-    attempt = str(spec["attempt_id"])
-    folder = session / "fettle" / attempt
+def prepare(spec: dict[str, Any], token: str, session: Path, name: str, workers: Iterable[int]) -> Path:
+    """Makes the folder `name` for the attempt; its `spec.json`."""
+    folder = session / "fettle" / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    workers = max(1, -int(-float(spec["resources"]["num_cpus"]) // 1))
-    link_logs(folder, session, attempt, workers)
+    link_logs(folder, session, str(spec["attempt_id"]), workers)
     write_private(folder / "token", token)
     path = folder / "spec.json"
     write_private(path, json.dumps(spec))
@@ -167,6 +165,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Becomes the driver of an attempt.")
     parser.add_argument("--attempt", required=True)
     parser.add_argument("--control-url", required=True)
+    parser.add_argument("--workers-max", type=int, default=0)
     arguments = parser.parse_args()
     token = os.environ.pop(TOKEN_ENV, "")
     package = Path.cwd()
@@ -181,14 +180,18 @@ def main() -> int:
     except UnreachableError as error:
         print(f"the driver cannot begin: {error}", file=sys.stderr)
         return DRIVER_FAILED
-    path = prepare(spec, token, session)
+    workers = max(1, -int(-float(spec["resources"]["num_cpus"]) // 1))
+    path = prepare(spec, token, session, arguments.attempt, range(workers))
     os.environ[MARKER_ENV] = arguments.attempt
     program = package / "fettle"
     # Ray unpacks packages without the right to execute.
     program.chmod(0o755)
     os.chdir(path.parent)
     sys.stdout.flush()
-    os.execv(program, [str(program), "job", "--spec", str(path), "--last-word-to-stdout"])
+    command = [str(program), "job", "--spec", str(path), "--last-word-to-stdout"]
+    if arguments.workers_max > workers:
+        command += ["--broker", sys.executable, str(package), "--workers-max", str(arguments.workers_max)]
+    os.execv(program, command)
 
 
 if __name__ == "__main__":

@@ -123,8 +123,9 @@ fn deduplicated(tier: &Tier) -> u64 {
 fn machines(tier: &Tier, insight: Option<&Insight>) -> Vec<String> {
     let jobs = tier.jobs.iter().filter_map(|job| insight?.job(&job.id));
     let attempts = jobs.flat_map(|facts| &facts.attempts);
-    let nodes = attempts.filter_map(|attempt| attempt.evidence.as_ref()?.node.clone());
-    let nodes: BTreeSet<String> = nodes.collect();
+    let evidence = attempts.filter_map(|attempt| attempt.evidence.as_ref());
+    let nodes = evidence.flat_map(|evidence| evidence.node.iter().chain(&evidence.worker_nodes));
+    let nodes: BTreeSet<String> = nodes.cloned().collect();
     nodes.into_iter().collect()
 }
 

@@ -428,6 +428,7 @@ pub(crate) fn out_of_memory(spec: &AttemptSpec) -> AttemptEvidence {
         kernel_lines: vec![],
         killed_by_driver: None,
         stuck: None,
+        node: None,
     };
     AttemptEvidence {
         worker_deaths: vec![death.clone(), death.clone(), death],

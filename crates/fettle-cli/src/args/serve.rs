@@ -63,6 +63,14 @@ pub struct ServeArgs {
     /// Jobs of this server on the Ray cluster at the same time; each has a supervisor of about 90 MB there, and is asked for
     #[arg(long, env = "FETTLE_RAY_MAX_CONCURRENT_JOBS", default_value_t = 64, value_name = "JOBS", value_parser = clap::value_parser!(u32).range(1..))]
     pub ray_max_concurrent_jobs: u32,
+    /// Workers that one job may have on all nodes of the Ray cluster, while there is work for them; those that it asks for it has in any case
+    #[arg(
+        long,
+        env = "FETTLE_RAY_MAX_WORKERS",
+        default_value_t = 10,
+        value_name = "WORKERS"
+    )]
+    pub ray_max_workers: u32,
     /// Where the nodes of a cluster reach this server, such as http://10.0.0.1:8420; the address it listens on when left out
     #[arg(long, env = "FETTLE_ADVERTISE_URL", value_name = "URL")]
     pub advertise_url: Option<String>,

@@ -78,7 +78,7 @@ pub(crate) fn join_workers(case: &mut Case, scope: &AttemptScope<'_>, deaths: &[
             .map(|death| {
                 let exit = death.exit.describe();
                 let raw = format!("worker {}: {exit}; {}", death.worker, named.line);
-                scope.event(event, death.at, raw)
+                scope.event_of_worker(event, death, raw)
             })
             .collect();
     }

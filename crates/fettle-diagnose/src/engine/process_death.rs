@@ -224,7 +224,7 @@ fn event(scope: &AttemptScope<'_>, death: &WorkerDeath) -> fettle_model::InfraEv
         death.worker,
         death.exit.describe()
     );
-    scope.event(InfraEventType::Unknown, death.at, raw)
+    scope.event_of_worker(InfraEventType::Unknown, death, raw)
 }
 
 fn advise(case: &mut Case, scope: &AttemptScope<'_>, suspect: Option<&InFlightRow>) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use zip::write::SimpleFileOptions;
 
 /// The files beside the binary.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 5] = [
     (
         "engine/__init__.py",
         include_str!("../../../../python/engine/__init__.py"),
@@ -21,6 +21,14 @@ const FILES: [(&str, &str); 3] = [
     (
         "engine/pipelines/entrypoint.py",
         include_str!("../../../../python/engine/pipelines/entrypoint.py"),
+    ),
+    (
+        "engine/pipelines/broker.py",
+        include_str!("../../../../python/engine/pipelines/broker.py"),
+    ),
+    (
+        "engine/pipelines/host.py",
+        include_str!("../../../../python/engine/pipelines/host.py"),
     ),
 ];
 

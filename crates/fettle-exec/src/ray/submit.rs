@@ -34,9 +34,15 @@ const ALREADY_THERE: &str = "already exists. Please use a different submission_i
 
 /// The command line. `exec`, so that the driver itself is Ray's child: its exit status is told as it is, and it ends with its
 /// supervisor.
-pub(super) fn entrypoint(attempt: &AttemptId, control_url: Option<&str>) -> String {
+pub(super) fn entrypoint(
+    attempt: &AttemptId,
+    control_url: Option<&str>,
+    workers_max: u32,
+) -> String {
     let url = control_url.map_or(String::new(), |url| format!(" {CONTROL_URL_OPTION} {url}"));
-    format!("exec python -m engine.pipelines.entrypoint --attempt {attempt}{url}")
+    format!(
+        "exec python -m engine.pipelines.entrypoint --attempt {attempt}{url} --workers-max {workers_max}"
+    )
 }
 
 /// The names of the environment that a job is given.
@@ -79,7 +85,11 @@ impl Inner {
             write_atomically(&Submitted::path(&dir), &serde_json::to_vec(&submitted)?)
         });
         kept.await.map_err(|error| unavailable(attempt, error))?;
-        match self.api.submit(&submission(spec, token, package)).await {
+        match self
+            .api
+            .submit(&submission(spec, token, package, self.config.workers_max))
+            .await
+        {
             Ok(()) => Ok(()),
             Err(error) => self.was_taken(attempt, error).await,
         }
@@ -120,7 +130,7 @@ impl Inner {
     }
 }
 
-fn submission(spec: &AttemptSpec, token: &str, package: &Package) -> Submission {
+fn submission(spec: &AttemptSpec, token: &str, package: &Package, workers_max: u32) -> Submission {
     let attempt = &spec.attempt_id;
     let metadata = [
         (ATTEMPT_KEY, attempt.to_string()),
@@ -132,7 +142,7 @@ fn submission(spec: &AttemptSpec, token: &str, package: &Package) -> Submission 
     let resources = &spec.resources;
     Submission {
         submission_id: attempt.to_string(),
-        entrypoint: entrypoint(attempt, Some(&spec.control_url)),
+        entrypoint: entrypoint(attempt, Some(&spec.control_url), workers_max),
         metadata: BTreeMap::from(metadata),
         entrypoint_num_cpus: resources.num_cpus,
         entrypoint_num_gpus: resources.num_gpus,
@@ -226,8 +236,8 @@ mod tests {
     #[test]
     fn the_driver_replaces_the_shell_and_its_token_is_no_argument() {
         let attempt = AttemptId::of(&JobId::from_entropy([1; 15]), 1);
-        let line = entrypoint(&attempt, Some("http://10.0.0.1:8420"));
+        let line = entrypoint(&attempt, Some("http://10.0.0.1:8420"), 10);
         assert!(line.starts_with("exec python -m engine.pipelines.entrypoint "));
-        assert!(line.ends_with("--control-url http://10.0.0.1:8420"));
+        assert!(line.ends_with("--control-url http://10.0.0.1:8420 --workers-max 10"));
     }
 }

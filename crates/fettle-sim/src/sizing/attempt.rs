@@ -116,6 +116,7 @@ impl<'j> Worker<'j> {
             kernel_lines: vec![],
             killed_by_driver: None,
             stuck: None,
+            node: None,
         }
     }
 }

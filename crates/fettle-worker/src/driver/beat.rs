@@ -22,8 +22,13 @@ pub(super) struct Answer {
 /// What the driver is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Go on, and end these workers.
-    Continue(Vec<KillOrder>),
+    /// Go on.
+    Continue {
+        /// Workers to end.
+        kills: Vec<KillOrder>,
+        /// The most workers that it may have for now, if that is said.
+        workers_max: Option<u32>,
+    },
     /// End: cancelled or superseded.
     Stop(String),
     /// `serve` refuses everything.
@@ -94,7 +99,10 @@ impl Heart {
                 self.unreported
                     .drain(..answer.deaths.min(self.unreported.len()));
                 match ack.command {
-                    DriverCommand::Continue => Verdict::Continue(ack.kills),
+                    DriverCommand::Continue => Verdict::Continue {
+                        kills: ack.kills,
+                        workers_max: ack.workers_max,
+                    },
                     DriverCommand::Stop => Verdict::Stop("serve said so".to_owned()),
                 }
             }
@@ -102,7 +110,10 @@ impl Heart {
             Err(error) if self.refusals >= REFUSALS_MAX => Verdict::Refused(error.to_string()),
             Err(error) => {
                 tracing::debug!(%error, "a heartbeat was lost");
-                Verdict::Continue(Vec::new())
+                Verdict::Continue {
+                    kills: Vec::new(),
+                    workers_max: None,
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fettle_confine::{MemoryReading, ProcessSample, ProcessState, WorkerGroup, sample};
+use fettle_confine::{MemoryReading, ProcessSample, ProcessState};
 use fettle_model::evidence::InFlightRow;
 pub(super) use fettle_model::evidence::KilledByDriver as Killed;
 use fettle_model::history::{SlowRow, StageSketches};
@@ -14,11 +14,12 @@ use fettle_model::{
 };
 use fettle_wire::internal::WorkerBeat;
 
+use super::body::Body;
 use super::curve::Curve;
 use super::usage::Usage;
-use super::worker_process::{Order, WorkerProcess};
+use super::worker_process::Order;
 use crate::clock;
-use crate::frame::BegunRow;
+use crate::frame::{BegunRow, ToWorker};
 use crate::schedule::Schedule;
 
 /// A step that takes longer than this, in milliseconds, is looked at more closely: whether its worker gets a CPU at all.
@@ -53,8 +54,7 @@ impl Taken {
 
 /// A worker that runs.
 pub(super) struct Crewman {
-    pub(super) process: WorkerProcess,
-    pub(super) group: WorkerGroup,
+    pub(super) body: Body,
     pub(super) started_at: UnixMillis,
     pub(super) is_ready: bool,
     pub(super) has_been_told_to_end: bool,
@@ -82,10 +82,9 @@ pub(super) struct Crewman {
 
 impl Crewman {
     /// A worker that has just been started.
-    pub(super) fn new(process: WorkerProcess, group: WorkerGroup, now: UnixMillis) -> Self {
+    pub(super) fn new(body: Body, now: UnixMillis) -> Self {
         Self {
-            process,
-            group,
+            body,
             started_at: now,
             is_ready: false,
             has_been_told_to_end: false,
@@ -103,6 +102,12 @@ impl Crewman {
             stuck: None,
             wakes: 0,
         }
+    }
+
+    /// It gets no more rows, and ends when it has done those it has.
+    pub(super) async fn tell_to_end(&mut self) {
+        self.has_been_told_to_end = true;
+        self.body.send(ToWorker::End).await;
     }
 
     /// It has something to do again.
@@ -205,14 +210,16 @@ impl Crewman {
 
     /// Samples its use, and reads its memory for the curve if the curve wants a point.
     pub(super) fn look(&mut self, now: UnixMillis) -> Option<MemoryReading> {
-        self.usage.look(&self.group, now);
+        if let Some(used) = self.body.used() {
+            self.usage.take(used, now);
+        }
         if now.since(self.last_step_at) >= LONG_STEP_MS {
-            self.usage.look_at_waits(&self.group);
+            self.usage.take_waits(self.body.waits());
         }
         if !self.curve.wants(now) {
             return None;
         }
-        let reading = self.group.read();
+        let reading = self.body.memory();
         self.curve.push(reading.sample(now));
         Some(reading)
     }
@@ -263,7 +270,7 @@ impl Crewman {
 
     /// What it does now and since its last step.
     fn pulse(&mut self, schedule: &Schedule, number: u32, seen: Option<&ProcessSample>) -> Pulse {
-        self.usage.look_at_waits(&self.group);
+        self.usage.take_waits(self.body.waits());
         let mut row = self.row_at_work();
         if let Some(row) = &mut row {
             row.stopped_before = schedule.stuck_deaths(row.row);
@@ -287,7 +294,7 @@ impl Crewman {
     /// Takes an order to end it. It is refused when the order is about another process, when the worker has taken a step since, and
     /// when its end is under way.
     pub(super) fn take_order(&mut self, order: &KillOrder, now: UnixMillis) -> bool {
-        let stands = order.pid == self.process.pid && order.last_step_at == self.last_step_at;
+        let stands = order.pid == self.body.pid() && order.last_step_at == self.last_step_at;
         if !stands || self.killed.is_some() || self.stuck.is_some() {
             return false;
         }
@@ -314,22 +321,22 @@ impl Crewman {
             return;
         }
         self.killed.get_or_insert(Killed::Stuck);
-        self.process.order(Order::Kill);
+        self.body.order(Order::Kill);
     }
 
     /// Sets it going again if somebody has stopped it: its rows are not to blame, and with its process nothing of them is lost. Says whether
     /// it did; the times of its rows begin anew then.
     pub(super) fn wake(&mut self, now: UnixMillis) -> bool {
-        if self.wakes >= WAKES_MAX || !is_stopped(&self.group) {
+        if self.wakes >= WAKES_MAX || !self.body.is_stopped() {
             return false;
         }
         self.wakes += 1;
         tracing::warn!(
-            pid = self.process.pid,
+            pid = self.body.pid(),
             wakes = self.wakes,
             "a stopped worker is set going again"
         );
-        self.process.order(Order::Continue);
+        self.body.order(Order::Continue);
         self.last_step_at = now;
         self.usage.stepped();
         for taken in self.rows.values_mut() {
@@ -351,16 +358,16 @@ impl Crewman {
 
     /// Its part of a heartbeat.
     pub(super) fn beat(&mut self, number: u32, schedule: &Schedule) -> WorkerBeat {
-        let pid = self.process.pid;
-        let seen = sample(pid);
+        let pid = self.body.pid();
+        let seen = self.body.sample();
         let pulse = self.pulse(schedule, number, seen.as_ref());
-        let reading = self.group.read();
+        let reading = self.body.memory();
         WorkerBeat {
             worker: number,
             pid,
             state: match &seen {
                 None => "Z",
-                Some(_) if is_stopped(&self.group) => letter(ProcessState::Stopped),
+                Some(_) if self.body.is_stopped() => letter(ProcessState::Stopped),
                 Some(seen) => letter(seen.state),
             }
             .to_owned(),
@@ -368,7 +375,7 @@ impl Crewman {
             memory_peak_bytes: reading.peak_bytes,
             memory_limit_bytes: reading.limit_bytes,
             cpu_ms: self
-                .group
+                .body
                 .cpu_ms()
                 .or_else(|| seen.as_ref().map(|seen| seen.cpu_ms)),
             io_bytes: seen.as_ref().and_then(io_bytes),
@@ -376,12 +383,6 @@ impl Crewman {
             pulse: Some(pulse),
         }
     }
-}
-
-/// Whether one of its processes was stopped by a signal: then the others wait for it in vain.
-fn is_stopped(group: &WorkerGroup) -> bool {
-    let mut seen = group.pids().into_iter().filter_map(sample);
-    seen.any(|seen| seen.state == ProcessState::Stopped)
 }
 
 fn io_bytes(seen: &ProcessSample) -> Option<u64> {

@@ -61,7 +61,7 @@ pub(super) fn evidence(
     }
     WorkerDeath {
         worker: number,
-        pid: worker.process.pid,
+        pid: worker.body.pid(),
         exit,
         at: now,
         started_at: worker.started_at,
@@ -69,7 +69,7 @@ pub(super) fn evidence(
         in_flight: worker.in_flight(),
         last_finished_row: worker.last_finished_row,
         ready: worker.is_ready,
-        cpu_ms: worker.group.counted_cpu_ms().or(worker.usage.cpu_ms()),
+        cpu_ms: worker.body.counted_cpu_ms().or(worker.usage.cpu_ms()),
         cpu_ms_since_row: worker.usage.cpu_ms_since_row(),
         io_bytes: worker.usage.io_bytes(),
         io_bytes_since_row: worker.usage.io_bytes_since_row(),
@@ -80,6 +80,7 @@ pub(super) fn evidence(
         kernel_lines: remains.kernel_lines,
         killed_by_driver: worker.killed.map(|killed| killed.describe().to_owned()),
         stuck,
+        node: worker.body.node().map(str::to_owned),
     }
 }
 

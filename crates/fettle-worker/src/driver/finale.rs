@@ -2,6 +2,7 @@
 //!
 //! Owns the order: the file first, because it outlives both processes.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ const LOG_TAIL_LINES: usize = 40;
 const LOG_TAIL_BYTES: u64 = 16 << 10;
 /// Stands before the last word on standard output; backends look for it.
 const LAST_WORD: &[u8] = b"fettle-last-word ";
+/// Messages of the backend that are kept: more hosts are hardly lost in one attempt, and what the first ones say tells most.
+const BACKEND_MESSAGES_MAX: usize = 32;
 /// Names of the environment that are kept: more than any sane environment has.
 const ENV_KEYS_MAX: usize = 1_000;
 
@@ -59,6 +62,10 @@ pub(super) struct Ending {
     pub(super) profile: AttemptProfile,
     /// The version that workers named.
     pub(super) worker_version: Option<String>,
+    /// What the backend says of hosts that were lost, bounded.
+    backend_messages: Vec<String>,
+    /// Other nodes on which workers ran.
+    nodes: BTreeSet<String>,
 }
 
 impl Ending {
@@ -82,6 +89,18 @@ impl Ending {
             self.deaths_dropped += 1;
         }
         self.deaths.push(death);
+    }
+
+    /// Keeps that workers ran on this node, too.
+    pub(super) fn keep_node(&mut self, node: &str) {
+        self.nodes.insert(node.to_owned());
+    }
+
+    /// Keeps what the backend said.
+    pub(super) fn keep_backend_message(&mut self, message: String) {
+        if self.backend_messages.len() < BACKEND_MESSAGES_MAX {
+            self.backend_messages.push(message);
+        }
     }
 
     /// Keeps the memory of a worker that ended well.
@@ -121,7 +140,7 @@ impl Ending {
         self.stages.add(&worker.stages);
         self.profile.merge(&worker.profile);
         let lived_ms = now.since(worker.started_at);
-        self.add_usage(&worker.usage, worker.group.counted_cpu_ms(), lived_ms);
+        self.add_usage(&worker.usage, worker.body.counted_cpu_ms(), lived_ms);
     }
 
     fn add_usage(&mut self, usage: &Usage, cpu_ms: Option<u64>, lived_ms: u64) {
@@ -149,6 +168,8 @@ impl Ending {
             env_keys: env_keys(),
             usage: Some(self.usage).filter(|usage| usage.worker_ms > 0),
             profile: Some(self.profile),
+            backend_messages: self.backend_messages,
+            worker_nodes: self.nodes.into_iter().collect(),
             ..AttemptEvidence::default()
         };
         // An attempt without an end has lost its driver's mind; it is said so rather than called finished.
@@ -280,6 +301,7 @@ mod tests {
             kernel_lines: vec![],
             killed_by_driver: None,
             stuck: None,
+            node: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a driver needs before its loop: the attempt's spec, the way to `serve`, the recipe of its workers, and a group for them.
+//! What a driver or a host needs before its loop: the attempt's spec, the way to `serve`, the recipe of its workers, and a group for them.
 
 use std::path::{Path, PathBuf};
 
@@ -8,22 +8,19 @@ use fettle_model::evidence::MemoryEnforcement;
 use fettle_model::{AttemptId, AttemptSpec, ExtractorSource};
 use fettle_plugin::environment::prepare_environment;
 
-use super::DriverArgs;
 use super::worker_process::Recipe;
 use crate::attempt_files;
 use crate::extract::chain;
 
 /// The attempt's spec, the way to `serve`, and how workers are started.
 pub(super) fn prepare(
-    args: &DriverArgs,
+    worker_program: Option<&Path>,
     dir: &AttemptDir,
 ) -> Result<(AttemptSpec, AttemptClient, Recipe), String> {
     let spec = attempt_files::read_spec(dir).map_err(|error| chain(&error))?;
     let client = attempt_files::client(dir, &spec).map_err(|error| chain(&error))?;
-    let program = args
-        .worker_program
-        .clone()
-        .map_or_else(std::env::current_exe, Ok::<PathBuf, std::io::Error>);
+    let program: std::io::Result<PathBuf> =
+        worker_program.map_or_else(std::env::current_exe, |program| Ok(program.to_owned()));
     let program =
         program.map_err(|error| format!("this program's own path is not known: {error}"))?;
     if let ExtractorSource::Plugin(plugin) = &spec.extractor_source {

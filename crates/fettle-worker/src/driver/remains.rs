@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use fettle_confine::{KeptLog, keep_log, kernel_lines};
+use serde::{Deserialize, Serialize};
 
 /// Lines and bytes of a worker's log that are kept with its death: a traceback fits, a flood does not.
 const LOG_TAIL_LINES: usize = 40;
@@ -24,7 +25,7 @@ pub(super) struct Traces {
 }
 
 /// What was read of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Remains {
     /// What is kept of its log.
     pub(super) log: KeptLog,

@@ -2,9 +2,12 @@
 //!
 //! Owns the effects of the schedule's decisions. It must not wait for anything but the next event.
 
+mod hosts;
+mod phase;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fettle_client::AttemptClient;
 use fettle_confine::{AttemptDir, AttemptGroup};
@@ -16,6 +19,8 @@ use tokio::sync::mpsc;
 
 use super::DriverArgs;
 use super::beat::{Answer, Heart, Verdict};
+use super::body::{Body, Here, There};
+use super::broker::BrokerCommand;
 use super::crew::{Crewman, Killed};
 use super::death;
 use super::finale::{self, Ending};
@@ -23,28 +28,25 @@ use super::outbox::{self, Posted};
 use super::prepare::{own_group, prepare};
 use super::remains::Remains;
 use super::sources::Sources;
-use super::stand;
 use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent, WorkerProcess};
 use crate::clock;
 use crate::codes;
 use crate::extract::chain;
 use crate::frame::{FromWorker, ToWorker};
 use crate::schedule::{Next, Schedule};
+use hosts::Hosts;
+use phase::Phase;
 
 /// How often memory and ages are looked at; curves thin this out as workers grow old.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often `serve` hears of the attempt.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-/// What workers get to end in good order, before they are killed.
-const STOP_GRACE: Duration = Duration::from_secs(5);
-/// Workers that have nothing left to do end at once; one that does not is killed after this.
-const END_GRACE: Duration = Duration::from_secs(30);
 /// A plugin fails its row itself when the time is over; the driver steps in only after this, in milliseconds.
 const ROW_TIMEOUT_SLACK_MS: u64 = 2000;
 
 /// Drives the attempt to its end; the exit code.
 pub(super) async fn drive(args: &DriverArgs, dir: &AttemptDir, group: Option<AttemptGroup>) -> u8 {
-    let prepared = prepare(args, dir);
+    let prepared = prepare(args.worker_program.as_deref(), dir);
     let (spec, client, recipe) = match prepared {
         Ok(prepared) => prepared,
         Err(message) => {
@@ -55,7 +57,8 @@ pub(super) async fn drive(args: &DriverArgs, dir: &AttemptDir, group: Option<Att
     };
     let group = group.unwrap_or_else(|| own_group(&spec.attempt_id));
     let client = Arc::new(client);
-    let ending = match Driver::new(Arc::clone(&client), spec, recipe, group) {
+    let broker = args.broker.clone();
+    let ending = match Driver::new(Arc::clone(&client), spec, recipe, group, broker) {
         Ok(driver) => driver.run().await,
         Err(error) => Ending::without_work(
             AttemptExit::DriverFailed,
@@ -65,22 +68,14 @@ pub(super) async fn drive(args: &DriverArgs, dir: &AttemptDir, group: Option<Att
     finale::write_and_tell(dir, &client, ending).await
 }
 
-/// How far the attempt is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Rows are handed out.
-    Working,
-    /// All rows have outcomes; workers are told to end.
-    Ending { deadline: Instant },
-    /// Workers are ended, whatever they do.
-    Stopping { deadline: Instant },
-}
-
 struct Driver {
     spec: AttemptSpec,
     recipe: Recipe,
     group: AttemptGroup,
     schedule: Schedule,
+    /// Places beside this driver; those on other nodes have higher numbers.
+    own_places: u32,
+    hosts: Hosts,
     crew: BTreeMap<u32, Crewman>,
     heart: Heart,
     phase: Phase,
@@ -100,6 +95,7 @@ impl Driver {
         spec: AttemptSpec,
         recipe: Recipe,
         group: AttemptGroup,
+        broker: Option<BrokerCommand>,
     ) -> std::io::Result<Self> {
         let (to_self, workers) = mpsc::channel(EVENTS_MAX);
         let (answer, answers) = mpsc::unbounded_channel();
@@ -110,8 +106,12 @@ impl Driver {
         let rows_total = spec.pending.count();
         let wanted = u64::from(spec.resources.workers()).min(rows_total.max(1));
         let workers = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let mut schedule = Schedule::new(&spec.pending, workers);
+        schedule.share_among(broker.as_ref().map_or(0, |broker| broker.workers_max));
         Ok(Self {
-            schedule: Schedule::new(&spec.pending, workers),
+            own_places: workers,
+            hosts: Hosts::new(broker, &spec, workers),
+            schedule,
             heart: Heart::new(client, answer),
             crew: BTreeMap::new(),
             phase: Phase::Working,
@@ -134,7 +134,7 @@ impl Driver {
             return self.ending;
         };
         if !self.schedule.is_done() {
-            for worker in 0..self.schedule.places() {
+            for worker in 0..self.own_places {
                 self.start(worker);
             }
         }
@@ -147,7 +147,7 @@ impl Driver {
             }
             tokio::select! {
                 Some(event) = sources.workers.recv() => self.on_worker(event).await,
-                Some(answer) = sources.answers.recv() => self.on_answer(answer),
+                Some(answer) = sources.answers.recv() => self.on_answer(answer).await,
                 Some(posted) = sources.posted.recv() => self.on_posted(posted),
                 _ = look.tick() => self.on_look().await,
                 _ = beat.tick() => self.on_beat(),
@@ -162,16 +162,20 @@ impl Driver {
     }
 
     fn start(&mut self, number: u32) {
+        if let Some(body) = self.hosts.start(number) {
+            self.crew.insert(number, Crewman::new(body, clock::now()));
+            return;
+        }
         let group = self.group.worker(number, self.spec.resources.memory_bytes);
         let started = group.map_err(|error| chain(&error)).and_then(|group| {
             let process = WorkerProcess::start(&self.recipe, number, &group, self.to_self.clone());
-            process
-                .map(|process| Crewman::new(process, group, clock::now()))
+            let here = process.map(|process| Here { process, group });
+            here.map(|here| Crewman::new(Body::Here(here), clock::now()))
                 .map_err(|error| error.to_string())
         });
         match started {
             Ok(crewman) => {
-                tracing::info!(worker = number, pid = crewman.process.pid, "worker started");
+                tracing::info!(worker = number, pid = crewman.body.pid(), "worker started");
                 self.crew.insert(number, crewman);
             }
             Err(error) => self.stop(
@@ -191,7 +195,7 @@ impl Driver {
                 stand,
             } => {
                 let standing = self.crew.get_mut(&worker);
-                if let Some(worker) = standing.filter(|worker| worker.process.pid == pid) {
+                if let Some(worker) = standing.filter(|worker| worker.body.pid() == pid) {
                     worker.carry_out(last_step_at, stand);
                 }
             }
@@ -200,6 +204,28 @@ impl Driver {
                 exit,
                 remains,
             } => self.on_end(worker, exit, *remains).await,
+            WorkerEvent::Placed { worker, node } => self.on_placed(worker, node),
+            WorkerEvent::Lost { worker, message } => self.on_lost(worker, message).await,
+            WorkerEvent::BrokerEnded { message } => self.on_broker_ended(&message).await,
+            WorkerEvent::Started { worker, pid } => {
+                self.on_elsewhere(worker, |there| there.pid = pid)
+            }
+            WorkerEvent::Seen { worker, glimpse } => {
+                self.on_elsewhere(worker, |there| there.seen = Some(*glimpse));
+            }
+            WorkerEvent::Killed { worker, threads } => {
+                if let Some(worker) = self.crew.get_mut(&worker) {
+                    worker.threads_at_kill.get_or_insert(threads);
+                }
+            }
+        }
+    }
+
+    /// Keeps what its host says of a worker on another node.
+    fn on_elsewhere(&mut self, number: u32, keep: impl FnOnce(&mut There)) {
+        let worker = self.crew.get_mut(&number);
+        if let Some(Body::There(there)) = worker.map(|worker| &mut worker.body) {
+            keep(there);
         }
     }
 
@@ -227,6 +253,7 @@ impl Driver {
             FromWorker::Finished { rows } => {
                 for finished in rows {
                     worker.finished(&self.spec.attempt_id, finished.row, now, &mut self.steps);
+                    self.hosts.finished(number);
                     if self
                         .schedule
                         .finished(number, finished.row, finished.is_success)
@@ -249,16 +276,21 @@ impl Driver {
 
     /// Gives a worker what the schedule has for it.
     async fn feed(&mut self, number: u32) {
-        if self.phase != Phase::Working {
+        let worker = self.crew.get(&number);
+        if self.phase != Phase::Working || worker.is_some_and(|worker| worker.has_been_told_to_end)
+        {
             return;
         }
         let had_none = self.schedule.held_rows(number) == 0;
         let rows = self.schedule.hand_out(number);
-        if let (false, Some(worker)) = (rows.is_empty(), self.crew.get_mut(&number)) {
+        if rows.is_empty() {
+            return self.leave_if_idle(number).await;
+        }
+        if let Some(worker) = self.crew.get_mut(&number) {
             if had_none {
                 worker.given_first_rows(clock::now());
             }
-            worker.process.send(&ToWorker::Run { rows }).await;
+            worker.body.send(ToWorker::Run { rows }).await;
         }
     }
 
@@ -269,18 +301,16 @@ impl Driver {
         };
         let now = clock::now();
         // Before anything else: the counters are gone when the group is used again.
-        let memory = worker.group.read();
+        let memory = worker.body.memory();
         self.ending.add_worker(&worker, now);
         if exit.is_success() && worker.rows.is_empty() && worker.has_been_told_to_end {
             self.ending.keep_memory(&worker, &memory);
-            return;
+            return self.vacate(number);
         }
         let death = death::evidence(number, &worker, exit, &memory, remains, now);
         let cause = death::cause_of(exit, &memory, worker.killed, &death.log_tail);
         tracing::warn!(worker = number, pid = death.pid, exit = %exit.describe(), ?cause, in_flight = death.in_flight.len(), "worker died");
-        if let Err(error) = worker.group.kill_all().await {
-            tracing::warn!(error = %chain(&error), "processes of a dead worker are left");
-        }
+        worker.body.kill_all().await;
         let aftermath = self.schedule.died(number, cause);
         for condemned in aftermath.condemned {
             if let Some(taken) = worker.rows.get(&condemned.row) {
@@ -322,21 +352,28 @@ impl Driver {
                 "what the worker needs is gone; its log says what",
             ),
             (_, Next::End(exit)) => self.stop(exit, "workers keep dying"),
-            (_, Next::Retire) => {}
+            (_, Next::Retire) => self.vacate(number),
             (_, Next::Restart) => self.start(number),
         }
     }
 
     async fn feed_all(&mut self) {
-        for number in 0..self.schedule.places() {
+        let crew: Vec<u32> = self.crew.keys().copied().collect();
+        for number in crew {
             self.feed(number).await;
         }
     }
 
-    fn on_answer(&mut self, answer: Answer) {
+    async fn on_answer(&mut self, answer: Answer) {
         let is_taken = answer.result.is_ok();
         match self.heart.answered(answer) {
-            Verdict::Continue(kills) => kills.iter().for_each(|order| self.on_order(order)),
+            Verdict::Continue { kills, workers_max } => {
+                kills.iter().for_each(|order| self.on_order(order));
+                if let Some(workers_max) = workers_max {
+                    self.hosts.grant(workers_max, self.own_places);
+                    self.shrink().await;
+                }
+            }
             Verdict::Stop(message) => self.stop(AttemptExit::Cancelled, &message),
             Verdict::Refused(message) => self.stop(AttemptExit::DriverFailed, &message),
         }
@@ -354,19 +391,10 @@ impl Driver {
             return;
         }
         tracing::warn!("ordered {}: {}", order.id, order.reason);
-        let (pids, to_self) = (worker.group.pids(), self.to_self.clone());
-        let (worker, pid, last_step_at) = (order.worker, order.pid, order.last_step_at);
-        tokio::spawn(async move {
-            let stand = stand::describe(pids).await;
-            let stood = WorkerEvent::Stood {
-                worker,
-                pid,
-                last_step_at,
-                stand,
-            };
-            // Without a driver's loop nobody is left to be told.
-            let _ = to_self.send(stood).await;
-        });
+        let to_self = self.to_self.clone();
+        worker
+            .body
+            .ask_stand(order.worker, order.last_step_at, to_self);
     }
 
     fn on_posted(&mut self, posted: Posted) {
@@ -400,27 +428,12 @@ impl Driver {
             let is_woken = killed == Killed::RowTimeout && worker.wake(now);
             if worker.killed.is_none() && !is_woken {
                 worker.killed = Some(killed);
-                worker.threads_at_kill = Some(stand::describe_threads(worker.process.pid));
-                worker.process.order(Order::Kill);
+                worker.threads_at_kill = worker.body.threads();
+                worker.body.order(Order::Kill);
             }
         }
+        self.spread();
         self.enforce_deadline().await;
-    }
-
-    async fn enforce_deadline(&mut self) {
-        let (Phase::Ending { deadline } | Phase::Stopping { deadline }) = self.phase else {
-            return;
-        };
-        if Instant::now() < deadline {
-            return;
-        }
-        for worker in self.crew.values_mut() {
-            worker.killed.get_or_insert(Killed::Stopped);
-            worker.process.order(Order::Kill);
-            if let Err(error) = worker.group.kill_all().await {
-                tracing::warn!(error = %chain(&error), "a worker cannot be killed");
-            }
-        }
     }
 
     fn on_beat(&mut self) {
@@ -444,39 +457,6 @@ impl Driver {
         });
     }
 
-    /// Goes on to the next phase when the time has come.
-    async fn advance(&mut self) {
-        if self.phase != Phase::Working || !self.schedule.is_done() || self.unposted > 0 {
-            return;
-        }
-        self.phase = Phase::Ending {
-            deadline: Instant::now() + END_GRACE,
-        };
-        self.ending.exit = Some(AttemptExit::Finished);
-        for worker in self.crew.values_mut() {
-            worker.has_been_told_to_end = true;
-            worker.process.send(&ToWorker::End).await;
-        }
-    }
-
-    /// Ends the attempt before its rows are done. The first reason counts.
-    fn stop(&mut self, exit: AttemptExit, message: &str) {
-        if self.phase != Phase::Working {
-            return;
-        }
-        tracing::warn!(?exit, "{message}");
-        self.ending.exit = Some(exit);
-        self.ending.message = Some(message.to_owned());
-        self.phase = Phase::Stopping {
-            deadline: Instant::now() + STOP_GRACE,
-        };
-        // One that has said why it ends does so by itself, and its own status is the evidence.
-        for worker in self.crew.values_mut().filter(|worker| !worker.is_failing) {
-            worker.killed.get_or_insert(Killed::Stopped);
-            worker.process.order(Order::Terminate);
-        }
-    }
-
     /// Of workers that have ended and of those that live.
     fn stages(&self) -> StageTimings {
         let mut stages = self.ending.stages;
@@ -484,17 +464,5 @@ impl Driver {
             .values()
             .for_each(|worker| stages.add(&worker.stages));
         stages
-    }
-
-    fn clean_up(&self) {
-        for number in 0..self.schedule.places() {
-            let removed = self.group.open_worker(number, None).remove();
-            if let Err(error) = removed {
-                tracing::debug!(error = %chain(&error), "a worker's group stays");
-            }
-            // Temporary files are of no use to anybody now; what cannot be removed goes with the attempt's folder.
-            let _ =
-                std::fs::remove_dir_all(self.recipe.dir.path().join(format!("scratch-{number}")));
-        }
     }
 }

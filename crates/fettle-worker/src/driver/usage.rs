@@ -1,10 +1,11 @@
 //! What a worker with its children has used, sampled while it lives: when it has died nobody can be asked any more.
 //!
 //! Owns the difference between "in all", "since the last finished row" and "since the last step", and when it last moved at all. It must
-//! stay cheap: a sample reads two small files for each process.
+//! not read anything itself.
 
-use fettle_confine::{WorkerGroup, cpu_wait_ms, sample};
 use fettle_model::UnixMillis;
+
+use super::glimpse::{Reading, Waits};
 
 /// Over this long it is looked whether a worker moved, in milliseconds: as long as the kernel's CPU ticks are coarse.
 const WINDOW_MS: u64 = 1_000;
@@ -36,20 +37,6 @@ pub(super) struct Usage {
     pub(super) rows_finished: u64,
 }
 
-/// CPU time and bytes so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Reading {
-    cpu_ms: u64,
-    io_bytes: Option<u64>,
-}
-
-/// Time spent waiting so far, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Waits {
-    cpu_ms: Option<u64>,
-    memory_ms: Option<u64>,
-}
-
 impl Usage {
     /// Of a worker that was started now.
     pub(super) fn new(now: UnixMillis) -> Self {
@@ -67,26 +54,8 @@ impl Usage {
         }
     }
 
-    /// Takes a sample.
-    pub(super) fn look(&mut self, group: &WorkerGroup, now: UnixMillis) {
-        let seen: Vec<_> = group.pids().into_iter().filter_map(sample).collect();
-        if seen.is_empty() {
-            return;
-        }
-        let io = |one: &fettle_confine::ProcessSample| {
-            Some(one.read_bytes?.saturating_add(one.written_bytes?))
-        };
-        let ios: Vec<u64> = seen.iter().filter_map(io).collect();
-        let cpu_ms = seen.iter().map(|one| one.cpu_ms).sum();
-        let reading = Reading {
-            cpu_ms: group.counted_cpu_ms().unwrap_or(cpu_ms),
-            io_bytes: (!ios.is_empty()).then(|| ios.iter().sum()),
-        };
-        self.take(reading, now);
-    }
-
-    /// Children that have ended drop out of the sums; what was used stays used.
-    fn take(&mut self, seen: Reading, at: UnixMillis) {
+    /// Takes a reading. Children that have ended drop out of the sums; what was used stays used.
+    pub(super) fn take(&mut self, seen: Reading, at: UnixMillis) {
         let known = self.now.unwrap_or_default();
         let now = Reading {
             cpu_ms: known.cpu_ms.max(seen.cpu_ms),
@@ -109,14 +78,10 @@ impl Usage {
         self.window = (at, now);
     }
 
-    /// Reads how long it has waited for CPU and memory.
-    pub(super) fn look_at_waits(&mut self, group: &WorkerGroup) {
-        let cpu_waits = group.pids().into_iter().filter_map(cpu_wait_ms);
-        self.waits = Waits {
-            cpu_ms: cpu_waits.reduce(|sum, wait| sum.saturating_add(wait)),
-            memory_ms: group.memory_wait_ms(),
-        };
-        self.waits_at_step.get_or_insert(self.waits);
+    /// Takes how long it has waited for CPU and memory.
+    pub(super) fn take_waits(&mut self, waits: Waits) {
+        self.waits = waits;
+        self.waits_at_step.get_or_insert(waits);
     }
 
     /// A step was taken.

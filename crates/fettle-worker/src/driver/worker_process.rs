@@ -13,10 +13,12 @@ use std::time::Duration;
 use fettle_confine::{ATTEMPT_MARKER_ENV, AttemptDir, WorkerGroup, uptime_ms};
 use fettle_model::{AttemptSpec, ProcessExit, UnixMillis};
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
+use super::glimpse::Glimpse;
 use super::remains::{Remains, Traces};
 use crate::frame::{FromWorker, ToWorker};
 
@@ -55,10 +57,51 @@ pub(super) enum WorkerEvent {
         /// What it left.
         remains: Box<Remains>,
     },
+    /// Its host elsewhere has started it.
+    Started {
+        /// Which worker.
+        worker: u32,
+        /// Its process there.
+        pid: u32,
+    },
+    /// Its host elsewhere has looked at it.
+    Seen {
+        /// Which worker.
+        worker: u32,
+        /// What was seen.
+        glimpse: Box<Glimpse>,
+    },
+    /// Its host elsewhere is about to kill it.
+    Killed {
+        /// Which worker.
+        worker: u32,
+        /// Where its threads stand.
+        threads: String,
+    },
+    /// There is a host for it on another node.
+    Placed {
+        /// Which worker.
+        worker: u32,
+        /// The node, as the backend names it.
+        node: String,
+    },
+    /// Its host is gone, or there will be none.
+    Lost {
+        /// Which worker.
+        worker: u32,
+        /// What the backend says of it.
+        message: String,
+    },
+    /// Hosts cannot be reached or had any more.
+    BrokerEnded {
+        /// How, for people.
+        message: String,
+    },
 }
 
 /// What is done to a worker's process.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Order {
     /// SIGTERM to its process group.
     Terminate,

@@ -304,3 +304,39 @@ fn a_row_counts_once_whatever_is_said_of_it() {
     assert!(!schedule.finished(9, rows[0], true));
     assert_eq!(schedule.ended_rows(), 1);
 }
+
+#[test]
+fn the_rows_of_a_lost_place_go_back_as_they_were_and_no_death_is_counted() {
+    let mut schedule = schedule(40, 1);
+    schedule.add_place(1);
+    schedule.ready(1);
+    let mine = take(&mut schedule, 0);
+    let rows = take(&mut schedule, 1);
+    assert!(rows.len() > 1);
+    schedule.remove_place(1);
+    assert_eq!((schedule.places(), schedule.fruitless_deaths), (1, 0));
+    assert_eq!(schedule.waiting_rows(), 40 - mine.len());
+    assert!(schedule.suspects.is_empty());
+    assert_eq!(schedule.queue.front(), rows.first());
+    // Its last words come too late.
+    assert!(!schedule.finished(1, rows[0], true));
+}
+
+#[test]
+fn a_row_that_was_tried_alone_is_tried_alone_again_when_its_place_is_lost() {
+    let mut schedule = schedule(1, 1);
+    schedule.add_place(1);
+    schedule.ready(1);
+    assert_eq!(take(&mut schedule, 1), [0]);
+    schedule.remove_place(1);
+    assert_eq!(take(&mut schedule, 0), [0]);
+    assert!(schedule.finished(0, 0, true));
+    assert!(schedule.is_done());
+}
+
+#[test]
+fn rows_are_shared_out_among_places_that_are_still_to_come() {
+    let mut schedule = schedule(100, 1);
+    schedule.share_among(10);
+    assert_eq!(schedule.hand_out(0).len(), 5);
+}

@@ -45,8 +45,8 @@ fn check_books(server: &Server, bucket: &str, batch: &str, collection: &str) -> 
     ended
 }
 
-/// A copy of a folder's files.
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder's files.
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_file() {
@@ -55,7 +55,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn attempt_folder(server: &Server) -> PathBuf {
+/// The folder of the newest attempt.
+pub fn attempt_folder(server: &Server) -> PathBuf {
     let entries = std::fs::read_dir(server.data_dir().join("attempts")).unwrap();
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     folders.sort();

@@ -1,0 +1,165 @@
+"""The broker of an attempt: has Ray place hosts on other nodes, and carries lines between them and the driver.
+
+It is a child of `fettle job` and, within the same Ray job, a Ray driver: its actors end with it. It decides nothing. Lines on
+standard input: `ask WORKER {resources}`, `tell WORKER LINE`, `release WORKER `; on standard output: `placed WORKER {"node"}`,
+`said WORKER LINE`, `lost WORKER {"message"}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import sys
+import threading
+from typing import Any, TextIO
+
+import ray
+
+from engine.pipelines.host import Host
+
+# A host that is told to stop ends at once, as a rule.
+STOP_SECONDS = 10.0
+# Lines that go to a host in one call at most.
+LINES_MAX = 1000
+
+
+class Output:
+    """What the driver reads."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.lock = threading.Lock()
+
+    def say(self, verb: str, worker: int, rest: list[str]) -> None:
+        """One line for each of `rest`."""
+        text = "".join(f"{verb} {worker} {line}\n" for line in rest)
+        with self.lock:
+            try:
+                self.file.write(text)
+                self.file.flush()
+            except OSError:
+                # The driver is gone.
+                os._exit(0)
+
+
+class Place:
+    """A worker's place: asked for, then held by an actor."""
+
+    def __init__(self, worker: int, attempt: str, control_url: str, resources: dict[str, float], output: Output) -> None:
+        self.worker = worker
+        self.output = output
+        self.to_host: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.is_placed = False
+        self.is_released = False
+        actor = ray.remote(Host).options(
+            num_cpus=resources["num_cpus"],
+            num_gpus=resources["num_gpus"],
+            memory=int(resources["memory_bytes"]),
+            scheduling_strategy="SPREAD",
+            max_restarts=0,
+            max_task_retries=0,
+            # One call reads while another writes.
+            max_concurrency=4,
+        )
+        self.actor = actor.remote(attempt, control_url, worker)
+        threading.Thread(target=self.carry, daemon=True).start()
+
+    def carry(self) -> None:
+        """Tells the driver all about the place until it is gone."""
+        node = ""
+        try:
+            node = ray.get(self.actor.__ray_call__.remote(node_of))
+            ray.get(self.actor.start.remote())
+            self.is_placed = True
+            self.output.say("placed", self.worker, [json.dumps({"node": node})])
+            threading.Thread(target=self.write, daemon=True).start()
+            while (lines := ray.get(self.actor.read.remote())) is not None:
+                self.output.say("said", self.worker, lines)
+            message = "the host has ended by itself; its log is on its node"
+        except Exception as error:
+            message = told(error)
+        if not self.is_released:
+            self.output.say("lost", self.worker, [json.dumps({"message": message + node_state(node)})])
+
+    def write(self) -> None:
+        """Carries the driver's lines, in their order."""
+        while True:
+            lines = [self.to_host.get()]
+            while len(lines) < LINES_MAX and not self.to_host.empty():
+                lines.append(self.to_host.get())
+            try:
+                ray.get(self.actor.write.remote(lines))
+            except Exception:
+                # Whoever reads is told why.
+                return
+
+    def release(self) -> None:
+        """Gives the place back; nothing of it is left then."""
+        self.is_released = True
+        threading.Thread(target=self.end, daemon=True).start()
+
+    def end(self) -> None:
+        """Ends the host in good order, or else with its actor."""
+        if self.is_placed:
+            try:
+                ray.get(self.actor.stop.remote(), timeout=STOP_SECONDS)
+            except Exception as error:
+                print(f"a host does not stop: {told(error)}", file=sys.stderr)
+        ray.kill(self.actor)
+
+
+def node_of(_host: Any) -> str:
+    """The address of the node that this runs on."""
+    return str(ray.util.get_node_ip_address())
+
+
+def told(error: BaseException) -> str:
+    """An error of Ray with its type, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def node_state(ip: str) -> str:
+    """What Ray knows of the end of a node."""
+    try:
+        dead = [node for node in ray.nodes() if node["NodeManagerAddress"] == ip and not node["Alive"]]
+    except Exception:
+        return ""
+    if not dead:
+        return ""
+    last = dead[-1]
+    return f" | node {last['NodeID']} ({ip}) is DEAD: {last.get('DeathReasonMessage') or last.get('DeathReason')}"
+
+
+def connect() -> None:
+    """Joins the cluster as a part of the job; what Ray prints is for the job's log."""
+    ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+
+
+def main() -> int:
+    """Carries lines until the driver closes its end."""
+    parser = argparse.ArgumentParser(description="Has Ray place hosts for an attempt.")
+    parser.add_argument("--attempt", required=True)
+    parser.add_argument("--control-url", required=True)
+    arguments = parser.parse_args()
+    # Nothing that a library prints gets among the lines.
+    output = Output(os.fdopen(os.dup(1), "w"))
+    os.dup2(2, 1)
+    places: dict[int, Place] = {}
+    connect()
+    for line in sys.stdin:
+        verb, number, rest = line.rstrip("\n").split(" ", 2)
+        worker = int(number)
+        if verb == "ask":
+            places[worker] = Place(worker, arguments.attempt, arguments.control_url, json.loads(rest), output)
+        elif verb == "tell" and worker in places:
+            places[worker].to_host.put(rest)
+        elif verb == "release" and worker in places:
+            places.pop(worker).release()
+    # The actors end with this process, whatever its threads wait for.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

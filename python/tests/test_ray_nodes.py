@@ -1,0 +1,170 @@
+"""One batch of one collection on several nodes: its workers spread over them, and the loss of any of them costs nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray_cluster
+from conftest import Api, Server, unique
+from ray_cluster import Cluster, processes, wait_for
+from test_plugins import MANIFEST, fettle
+from test_ray import Run, api, data, driver, server
+
+__all__ = ["api", "data", "server"]
+
+pytestmark = pytest.mark.skipif(ray_cluster.reason_to_skip() is not None, reason=str(ray_cluster.reason_to_skip()))
+
+HEAD = "127.0.0.2"
+NODE = "127.0.0.3"
+
+# As many as one list shows.
+ROWS = 100
+
+# Takes its time until it may be quick, and says which worker did the row: the folder of the attempt is another one on each host.
+PROGRAM = """#!/usr/bin/env python3
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+worker = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode().split("\\0")
+folder = worker[worker.index("--attempt-dir") + 1]
+for line in sys.stdin:
+    number, until = json.loads(line)["inputs"]["text"].split()
+    deadline = time.monotonic() + 2
+    while not Path(until).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    print(json.dumps({"words": int(number), "folder": folder}), flush=True)
+"""
+
+
+FOLDER = """
+[[outputs]]
+name = "folder"
+type = "string"
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(data: Path) -> Iterator[Cluster]:
+    """Only the head at first: a driver that is started then is on it."""
+    with ray_cluster.only_loopback():
+        cluster = Cluster(data, apart=True)
+        try:
+            cluster.start_head()
+            yield cluster
+        finally:
+            ray_cluster.kill_all_of_this_namespace()
+            cluster.remove()
+
+
+@pytest.fixture(scope="module")
+def plugin(server: Server, api: Api, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("plugin")
+    name = unique("where").replace("-", "_")
+    (folder / "fettle-plugin.toml").write_text(MANIFEST.format(name=name, kind="exec", entry="words") + FOLDER)
+    program = folder / "words"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    fettle(server, api, "plugin", "add", str(folder))
+    return name
+
+
+class Spread(Run):
+    """A batch whose rows take two seconds each until they need not any more."""
+
+    def __init__(self, api: Api, extractor: str, folder: Path) -> None:
+        self.may_be_quick = folder / "quick"
+        super().__init__(api, extractor, [f"{row} {self.may_be_quick}" for row in range(ROWS)])
+
+    def hosted(self, attempt: str) -> int:
+        """A worker on another node, once that has done a row."""
+
+        def look() -> list[int]:
+            is_used = any(folder.startswith(f"{attempt}-host-") for folder in self.folders())
+            return hosted_workers(attempt) if is_used else []
+
+        return wait_for("a worker on another node has done a row", look)[0]
+
+    def folders(self) -> set[str]:
+        """Where its rows were done."""
+        return {Path(document["folder"]).name for document in self.documents()}
+
+    def finish(self) -> None:
+        """It is done, with each of its documents once."""
+        self.may_be_quick.touch()
+        model = self.ended()
+        assert model["status"] == "COMPLETED", model
+        assert sorted(document["words"] for document in self.documents()) == list(range(ROWS))
+
+    def nodes(self) -> list[str]:
+        """Where it ran."""
+        groups: list[str] = self.model()["tier_tasks"][0]["worker_groups"]
+        return groups
+
+
+def hosts(attempt: str) -> list[int]:
+    return processes(lambda line: "fettle host" in line and attempt in line)
+
+
+def hosted_workers(attempt: str) -> list[int]:
+    return processes(lambda line: "fettle worker" in line and f"{attempt}-host-" in line)
+
+
+def spread_from_the_head(api: Api, cluster: Cluster, plugin: str, folder: Path) -> tuple[Spread, str]:
+    """A batch whose driver is on the head, with a worker on the node; and the attempt."""
+    if processes(lambda line: "/raylet" in line.split(" ")[0] and f"--node_ip_address={NODE}" in line):
+        cluster.kill_node()
+    wait_for("there is only the head", lambda: [node["state"] for node in cluster.nodes()].count("ALIVE") == 1)
+    run = Spread(api, plugin, folder)
+    attempt = run.attempt()
+    wait_for("a row is done", lambda: len(run.documents()) > 0)
+    assert not hosts(attempt)
+    cluster.start_node()
+    run.hosted(attempt)
+    return run, attempt
+
+
+def test_a_node_that_joins_takes_rows_of_a_batch_that_runs(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+    run, attempt = spread_from_the_head(api, cluster, plugin, tmp_path)
+    assert attempt in run.folders()
+    run.finish()
+    assert run.nodes() == [HEAD, NODE]
+    wait_for("nothing is left", lambda: not driver(attempt) + hosts(attempt) + hosted_workers(attempt))
+
+
+def test_a_killed_worker_on_another_node_is_replaced_and_named(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+    run = Spread(api, plugin, tmp_path)
+    os.kill(run.hosted(run.attempt()), signal.SIGKILL)
+    run.finish()
+    told = str(run.diagnosis())
+    assert "signal 9 (SIGKILL)" in told, told
+
+
+def test_a_node_that_is_lost_costs_nothing_and_is_named(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+    run, attempt = spread_from_the_head(api, cluster, plugin, tmp_path)
+    cluster.kill_node()
+    wait_for("nothing is left of it", lambda: not hosts(attempt) + hosted_workers(attempt))
+    known = len(run.documents())
+    wait_for("the driver's own worker goes on", lambda: len(run.documents()) > known)
+    run.finish()
+    assert run.model()["tier_tasks"][0]["retry_count"] == 0
+    told = run.diagnosis()
+    lost = [event for event in told["infrastructure_events"] if event["event_type"] == "node_failure"]
+    assert lost, told
+    assert lost[0]["node_id"] == NODE, lost
+    assert "DEAD" in str(told), told
+
+
+def test_room_is_given_back_to_a_job_that_asks_for_it(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+    run, attempt = spread_from_the_head(api, cluster, plugin, tmp_path)
+    # Only the node has two cores.
+    other = Run(api, "text_extractor", ["one two"], num_cpus=2)
+    assert other.ended()["status"] == "COMPLETED"
+    assert driver(attempt)
+    run.finish()
