@@ -1,14 +1,12 @@
 //! A log that comes in pieces, without what cannot matter.
 //!
-//! Owns reading a log of any size in bounded memory: of each piece the lines that can matter are kept, and a piece that fits the
-//! processor's caches is looked at while it is there. It must not judge, and it must not read from anywhere itself.
-
-use std::borrow::Cow;
+//! Owns reading a log of any size in bounded memory: pieces are gathered to windows, and of each window the lines that can matter are
+//! kept. It must not judge, and it must not read from anywhere itself.
 
 use super::scan::Scanner;
 
-/// A line that is longer is taken in parts.
-const LINE_BYTES_MAX: usize = 4 << 20;
+/// How much is gathered before lines are chosen from it: of a window at most some thousand lines are kept, so it must be much larger.
+const WINDOW_BYTES: usize = 32 << 20;
 /// When more is kept, lines are chosen from it anew: the first and the last of each kind stay.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
@@ -19,8 +17,9 @@ const KEPT_BYTES_MAX: usize = 16 << 20;
 pub struct Condenser<'a> {
     scanner: &'a Scanner,
     kept: String,
-    /// The last line, as far as it came.
-    rest: Vec<u8>,
+    /// What came and was not looked at.
+    window: Vec<u8>,
+    window_bytes: usize,
 }
 
 impl<'a> Condenser<'a> {
@@ -28,39 +27,33 @@ impl<'a> Condenser<'a> {
         Self {
             scanner,
             kept: String::new(),
-            rest: Vec::new(),
+            window: Vec::new(),
+            window_bytes: WINDOW_BYTES,
         }
     }
 
     /// Takes the next piece, which may end anywhere. What is not UTF-8 is replaced.
     pub fn push(&mut self, piece: &[u8]) {
-        let mut piece = piece;
-        if !self.rest.is_empty() {
-            let end = piece.iter().position(|byte| *byte == b'\n');
-            let (head, tail) = piece.split_at(end.map_or(piece.len(), |end| end + 1));
-            self.rest.extend_from_slice(head);
-            piece = tail;
-            if end.is_some() || self.rest.len() > LINE_BYTES_MAX {
-                self.take_rest();
-            }
+        self.window.extend_from_slice(piece);
+        if self.window.len() >= self.window_bytes {
+            let line_break = self.window.iter().rposition(|byte| *byte == b'\n');
+            self.look_at(line_break.map_or(self.window.len(), |at| at + 1));
         }
-        let end = piece.iter().rposition(|byte| *byte == b'\n');
-        let (lines, rest) = piece.split_at(end.map_or(0, |end| end + 1));
-        self.take(&String::from_utf8_lossy(lines));
-        self.rest.extend_from_slice(rest);
     }
 
     /// What can matter of all that came.
     #[must_use]
     pub fn finish(mut self) -> String {
-        self.take_rest();
+        self.look_at(self.window.len());
         self.kept
     }
 
-    fn take_rest(&mut self) {
-        let rest = std::mem::take(&mut self.rest);
-        let line: Cow<'_, str> = String::from_utf8_lossy(&rest);
-        self.take(&line);
+    /// Chooses lines from the beginning of the window; the rest of it stays, and so does its memory.
+    fn look_at(&mut self, end: usize) {
+        let mut window = std::mem::take(&mut self.window);
+        self.take(&String::from_utf8_lossy(&window[..end]));
+        window.drain(..end);
+        self.window = window;
     }
 
     fn take(&mut self, lines: &str) {
@@ -81,12 +74,17 @@ impl<'a> Condenser<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::Condenser;
     use crate::classify::{FailureText, RuleSet};
 
+    const WINDOW_BYTES: usize = 200_000;
     const FAULT: &str = "kernel: Memory cgroup out of memory: Killed process 4711 (python3) total-vm:712kB, anon-rss:623kB\n";
 
     fn condensed(log: &[u8], piece_bytes: usize) -> String {
-        let mut condenser = RuleSet::builtin().condenser();
+        let mut condenser = Condenser {
+            window_bytes: WINDOW_BYTES,
+            ..RuleSet::builtin().condenser()
+        };
         for piece in log.chunks(piece_bytes) {
             condenser.push(piece);
         }
@@ -112,9 +110,9 @@ mod tests {
 
     #[test]
     fn of_a_long_log_little_is_kept_and_it_says_the_same() {
-        let filler = "2026-03-02 10:11:12,001 plain words\n".repeat(40_000);
+        let filler = "2026-03-02 10:11:12,001 plain words\n".repeat(10_000);
         let log = format!("{filler}{FAULT}what follows\n{filler}the end");
-        for piece_bytes in [997, 65_536, 1 << 20] {
+        for piece_bytes in [997, 65_521, 1 << 20] {
             let kept = condensed(log.as_bytes(), piece_bytes);
             assert!(kept.len() < log.len() / 4, "{piece_bytes}: {}", kept.len());
             assert!(kept.contains(FAULT) && kept.contains("what follows"));
@@ -125,7 +123,7 @@ mod tests {
 
     #[test]
     fn lines_without_an_end_and_bytes_that_are_no_text_are_taken() {
-        let mut log = vec![b'x'; 9 << 20];
+        let mut log = vec![b'x'; WINDOW_BYTES + 9];
         log.extend_from_slice(b"\xff\xfe\n");
         log.extend_from_slice(FAULT.as_bytes());
         let kept = condensed(&log, 100_000);
