@@ -39,13 +39,18 @@ for line in sys.stdin:
     deadline = time.monotonic() + 2
     while not Path(until).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    print(json.dumps({"words": int(number), "folder": folder}), flush=True)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    print(json.dumps({"words": int(number), "folder": folder, "gpus": gpus}), flush=True)
 """
 
 
 FOLDER = """
 [[outputs]]
 name = "folder"
+type = "string"
+
+[[outputs]]
+name = "gpus"
 type = "string"
 """
 
@@ -78,9 +83,9 @@ def plugin(server: Server, api: Api, tmp_path_factory: pytest.TempPathFactory) -
 class Spread(Run):
     """A batch whose rows take two seconds each until they need not any more."""
 
-    def __init__(self, api: Api, extractor: str, folder: Path) -> None:
+    def __init__(self, api: Api, extractor: str, folder: Path, **resources: float) -> None:
         self.may_be_quick = folder / "quick"
-        super().__init__(api, extractor, [f"{row} {self.may_be_quick}" for row in range(ROWS)])
+        super().__init__(api, extractor, [f"{row} {self.may_be_quick}" for row in range(ROWS)], **resources)
 
     def hosted(self, attempt: str) -> int:
         """A worker on another node, once that has done a row."""
@@ -116,9 +121,13 @@ def hosted_workers(attempt: str) -> list[int]:
     return processes(lambda line: "fettle worker" in line and f"{attempt}-host-" in line)
 
 
+def is_node_there() -> bool:
+    return bool(processes(lambda line: "/raylet" in line.split(" ")[0] and f"--node_ip_address={NODE}" in line))
+
+
 def spread_from_the_head(api: Api, cluster: Cluster, plugin: str, folder: Path) -> tuple[Spread, str]:
     """A batch whose driver is on the head, with a worker on the node; and the attempt."""
-    if processes(lambda line: "/raylet" in line.split(" ")[0] and f"--node_ip_address={NODE}" in line):
+    if is_node_there():
         cluster.kill_node()
     wait_for("there is only the head", lambda: [node["state"] for node in cluster.nodes()].count("ALIVE") == 1)
     run = Spread(api, plugin, folder)
@@ -168,3 +177,13 @@ def test_room_is_given_back_to_a_job_that_asks_for_it(api: Api, cluster: Cluster
     assert other.ended()["status"] == "COMPLETED"
     assert driver(attempt)
     run.finish()
+
+
+def test_workers_see_the_gpus_that_ray_gives_them(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+    if not is_node_there():
+        cluster.start_node()
+    run = Spread(api, plugin, tmp_path, num_gpus=1)
+    run.finish()
+    # The node's only one; the head has none, so there is room for no other worker.
+    assert {document["gpus"] for document in run.documents()} == {"0"}
+    assert run.nodes() == [NODE]
