@@ -203,7 +203,7 @@ class Cluster:
 
     def replace(self) -> None:
         """Ends all of Ray, with what runs in it, and starts another cluster at the same address."""
-        for pid in processes(lambda line: "fettle serve" not in line and "pytest" not in line):
+        for pid in processes(lambda line: " serve --listen" not in line and "pytest" not in line):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.port += 1

@@ -66,7 +66,7 @@ default is fourteen.
   a worker is not a process that Ray knows.
 - *verdict*: from the fault to when the diagnosis, or the healing of an outage, names it.
 - *recovery*: from the fault to the next row that was finished. *none needed*: the work went on all the time.
-- *lost*, *doubled*: rows without a document, and documents above one for each row.
+- *lost*, *doubled*: rows without a document that are not told as failed, and documents above one for each row.
 
 | fault | category / event / case | evidence | Ray shows it | verdict | recovery | lost | doubled |
 |---|---|---|---|---|---|---|---|
@@ -235,10 +235,11 @@ def test_an_attempt_is_submitted_twice(api: Api, deeds: str) -> None:
 def test_a_worker_runs_out_of_memory(api: Api, deeds: str) -> None:
     texts = [*slow(4, 0.2), "0.2 memory", *slow(4, 0.2)]
     run = Run(api, deeds, texts, memory_bytes=256 << 20)
-    trial = Trial("worker out of memory, cgroup", run, len(texts))
+    trial = Trial("plugin out of memory, cgroup", run, len(texts), failed=1)
     trial.inject(lambda: wait_for("rows are done", lambda: len(run.documents()) >= 4))
-    trial.found("oom")
-    trial.ended(event="oom", quick=False)
+    trial.found("out-of-memory kill(s) in the group of a worker")
+    # The kernel takes the plugin's process and the worker lives on: the event is told, and the row's error stays the plugin's.
+    trial.ended("COMPLETED_WITH_ERRORS", "pipeline", event="oom", quick=False)
 
 
 def test_a_row_raises(api: Api, deeds: str) -> None:
@@ -377,8 +378,8 @@ def test_the_environment_cannot_be_made(api: Api, cluster: Cluster, deeds: str) 
 
 
 def test_the_control_store_is_killed(api: Api, cluster: Cluster, deeds: str) -> None:
-    run, attempt = begun(api, deeds, 60, num_cpus=2)
-    trial = Trial("gcs_server kill -9, then another head", run, 60)
+    run, attempt = begun(api, deeds, 100, 1.0, num_cpus=2)
+    trial = Trial("gcs_server kill -9, then another head", run, 100)
 
     def is_sick() -> bool:
         try:
@@ -390,10 +391,10 @@ def test_the_control_store_is_killed(api: Api, cluster: Cluster, deeds: str) -> 
     trial.found("the backend cannot say whether it runs", is_sick, heal=True)
     assert driver(attempt)
     cluster.replace()
-    trial.verdict = None
-    trial.found("the cluster was replaced")
+    wait_for("it is told", lambda: "the cluster was replaced" in str(run.diagnosis()))
     trial.goes_on()
-    trial.ended(event="rolling_update", quick=False)
+    # Where the other head takes long, the silent driver is ordered to stop first, and the event is of that.
+    trial.ended(quick=False)
 
 
 def test_the_head_is_replaced(api: Api, cluster: Cluster, deeds: str) -> None:

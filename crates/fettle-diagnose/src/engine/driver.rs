@@ -396,6 +396,8 @@ mod tests {
                 InfraEventType::RollingUpdate
             )
         );
+        let ended = "ray: node 10.0.0.3 (ab12) is DEAD: Expected termination: received SIGTERM";
+        assert_eq!(told(ended).1, InfraEventType::RollingUpdate);
         let invalid = "runtime_env setup failed: the field of runtime_env is not supported";
         assert_eq!(told(invalid).0, Some(FailureCategory::Validation));
     }

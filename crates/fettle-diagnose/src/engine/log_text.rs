@@ -101,17 +101,27 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
             "driver's exit report",
             said.or(recorded).unwrap_or_default().to_owned(),
         ),
-        (BACKEND, evidence.backend_messages.join("\n")),
     ];
-    let found = sources.into_iter().find_map(|(source, text)| {
-        let (verdict, line) = read(scope, &text, exit, counted)?;
+    let hear = |source: &'static str, text: &str| {
+        let (verdict, line) = read(scope, text, exit, counted)?;
         let is_heard = match verdict.category {
             Infrastructure => true,
             Orphaned | Timeout | Validation => source == BACKEND,
             Pipeline | Unknown => false,
         };
         is_heard.then_some((source, verdict, line))
-    });
+    };
+    // A driver whose backend is gone says what it missed; what the backend is sure of comes first.
+    let of_backend = hear(BACKEND, &evidence.backend_messages.join("\n"));
+    let is_sure = of_backend
+        .as_ref()
+        .is_some_and(|(_, verdict, _)| verdict.confidence >= CONFIDENT);
+    let of_driver = || sources.iter().find_map(|(source, text)| hear(source, text));
+    let found = if is_sure {
+        of_backend
+    } else {
+        of_driver().or(of_backend)
+    };
     let Some((source, verdict, root)) = found else {
         return;
     };
@@ -131,7 +141,9 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
     // A backend forgets what runs on it when its head, or all of it, is replaced.
     let is_forgotten = case.category == Some(Orphaned);
     let event = is_forgotten.then_some(InfraEventType::RollingUpdate);
-    if let Some(event) = event.or(event_of(case, &verdict)) {
+    // What the backend says of its own node is so, although the text alone could mean another.
+    let of_backend = verdict.event.filter(|_| source == BACKEND);
+    if let Some(event) = event.or(of_backend).or(event_of(case, &verdict)) {
         case.events = vec![scope.event(event, scope.ended_at(), root)];
     }
 }

@@ -10,6 +10,9 @@ use crate::remedy::{RemedyAction, RemedyKind, ResourceOverrides};
 use crate::scope::{JobScope, jobs};
 use crate::words;
 
+/// What the backends' port says of a request that can never run, however often it is made.
+const REFUSED_FOR_GOOD: &str = "the backend refused ";
+
 /// One case at most for each job.
 pub(crate) fn cases(facts: &BatchFacts) -> Vec<Case> {
     jobs(facts)
@@ -25,7 +28,9 @@ fn case(scope: &JobScope<'_>) -> Option<Case> {
         .map_or(String::new(), |told| format!(": {}", words::clause(told)));
     let of = scope.of_tier();
     let never_admitted = job.attempts.is_empty() && job.rows_submitted.is_some();
-    if never_admitted || scope.was_refused_after_its_last_attempt() {
+    let never_begun = job.attempts.last().is_some_and(|last| last.exit.is_none());
+    let is_refused = never_begun && told.contains(REFUSED_FOR_GOOD);
+    if never_admitted || is_refused || scope.was_refused_after_its_last_attempt() {
         return Some(refused(
             scope,
             format!("The job {of} asks for more than there could ever be{told}."),
@@ -198,6 +203,14 @@ mod tests {
             &facts,
             CaseKind::BackendRefused,
             FailureCategory::Infrastructure,
+        );
+        let job = &mut facts.tiers[0].jobs[0];
+        job.end_reason =
+            Some("the backend refused a1: no node of the cluster can hold it".to_owned());
+        check(
+            &facts,
+            CaseKind::RequestRefused,
+            FailureCategory::Validation,
         );
         let job = &mut facts.tiers[0].jobs[0];
         job.attempts.clear();

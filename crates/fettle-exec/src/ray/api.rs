@@ -21,6 +21,8 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 const LOG_TIMEOUT: Duration = Duration::from_secs(30);
 /// Ray answers failures with whole tracebacks, of which the end tells what happened.
 const MESSAGE_BYTES_MAX: usize = 2_000;
+/// Older releases of Ray fail on a request that does not say who asks.
+const USER_AGENT: &str = concat!("fettle/", env!("CARGO_PKG_VERSION"));
 /// Ray names the supervisor of a job so, and keeps all of them in a namespace of their own.
 pub(super) const SUPERVISOR_PREFIX: &str = "_ray_internal_job_actor_";
 pub(super) const SUPERVISOR_NAMESPACE: &str = "SUPERVISOR_ACTOR_RAY_NAMESPACE";
@@ -177,6 +179,7 @@ impl RayApi {
         // The cluster is near, and a proxy is for what is far.
         let http = reqwest::Client::builder()
             .connect_timeout(ASK_TIMEOUT)
+            .user_agent(USER_AGENT)
             .no_proxy()
             .build()?;
         let base = address.trim_end_matches('/').to_owned();

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fettle_confine::{AttemptDir, ExitRecord, keep_log, write_atomically};
 use fettle_model::{AttemptEvidence, AttemptId};
+use futures_util::StreamExt as _;
 
+use super::ASKED_AT_ONCE;
 use super::attempt::{Inner, Submitted, ended, held, submitted};
 use crate::blocking;
 
@@ -56,19 +58,21 @@ impl Inner {
         if !is_alive {
             return None;
         }
-        let dir = self.dir(attempt);
-        for worker in 0..submitted.workers {
+        let dir = &self.dir(attempt);
+        let of_workers = (0..submitted.workers).map(|worker| async move {
             let file = format!("fettle-{attempt}-worker-{worker}.err");
             // A worker that has not been started has no log.
             if let Ok(log) = self.api.log_file(node_id, &file, LINES_MAX).await {
-                store(&dir, dir.worker_err(worker), log).await;
+                store(dir, dir.worker_err(worker), log).await;
             }
-        }
+        });
+        let of_workers = futures_util::stream::iter(of_workers).buffer_unordered(ASKED_AT_ONCE);
         let file = format!("job-driver-{attempt}.log");
-        match self.api.log_file(node_id, &file, LINES_MAX).await {
+        let of_driver = self.api.log_file(node_id, &file, LINES_MAX);
+        match futures_util::join!(of_workers.collect::<()>(), of_driver).1 {
             Ok(log) => {
                 let (log, last_word) = split(&log);
-                store(&dir, dir.driver_err(), log).await;
+                store(dir, dir.driver_err(), log).await;
                 last_word
             }
             Err(error) => {
