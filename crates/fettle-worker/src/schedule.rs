@@ -3,6 +3,7 @@
 //! Owns every pending row until it has an outcome: queued, given to a worker, suspected, or ended. Pure: events in, decisions out;
 //! it must not read a clock, start processes or do IO.
 
+mod ending;
 mod places;
 mod slot;
 
@@ -282,7 +283,7 @@ impl Schedule {
     /// While others can do the rest, one worker tries the suspects; a single worker does the rest first. Once only suspects are
     /// left, everybody tries them.
     fn should_try_suspects(&self, worker: u32) -> bool {
-        if self.suspects.is_empty() {
+        if self.suspects.is_empty() || self.is_at_the_brink(worker) {
             return false;
         }
         let places = self.slots.values().filter(|slot| !slot.is_retired).count();
@@ -333,46 +334,6 @@ impl Schedule {
             .div_ceil(2 * self.slots.len().max(self.shares).max(1));
         let cautious = SHARD_ROWS_MAX >> (3 * self.fruitless_deaths).min(6);
         fair.clamp(1, cautious.max(1))
-    }
-
-    fn died_at_startup(&mut self, worker: u32, cause: DeathCause) -> Next {
-        let is_oom = cause == DeathCause::OutOfMemory;
-        if self.was_ever_ready {
-            return self.retire_after_startup_deaths(worker, is_oom);
-        }
-        self.startup_oom_deaths += u32::from(is_oom);
-        self.startup_other_deaths += u32::from(!is_oom);
-        if self.startup_oom_deaths >= STARTUP_OOM_DEATHS_MAX {
-            Next::End(AttemptExit::OutOfMemory)
-        } else if self.startup_other_deaths >= STARTUP_OTHER_DEATHS_MAX {
-            Next::End(AttemptExit::WorkersKeepDying)
-        } else {
-            Next::Restart
-        }
-    }
-
-    /// Where workers have been ready, one place that stays dead costs only itself.
-    fn retire_after_startup_deaths(&mut self, worker: u32, is_oom: bool) -> Next {
-        let Some(slot) = self.slots.get_mut(&worker) else {
-            return Next::Retire;
-        };
-        slot.startup_deaths += 1;
-        let limit = if is_oom {
-            STARTUP_OOM_DEATHS_MAX
-        } else {
-            STARTUP_OTHER_DEATHS_MAX
-        };
-        if slot.startup_deaths < limit {
-            return Next::Restart;
-        }
-        slot.is_retired = true;
-        if self.slots.values().any(|slot| !slot.is_retired) {
-            Next::Retire
-        } else if is_oom {
-            Next::End(AttemptExit::OutOfMemory)
-        } else {
-            Next::End(AttemptExit::WorkersKeepDying)
-        }
     }
 
     /// Puts a dead worker's rows back, each where its part in the death says.
@@ -474,24 +435,6 @@ impl Schedule {
         self.condemned_in_a_row += 1;
         self.progressed();
         Condemned { row, reason }
-    }
-
-    fn next_after_death(&self) -> Next {
-        let fruitless_max = FRUITLESS_DEATHS_MAX.saturating_add(self.places().saturating_sub(1));
-        if self.is_done() {
-            Next::Retire
-        } else if self.fruitless_deaths >= fruitless_max {
-            let is_memory = 2 * self.fruitless_oom_deaths > self.fruitless_deaths;
-            Next::End(if is_memory {
-                AttemptExit::OutOfMemory
-            } else {
-                AttemptExit::WorkersKeepDying
-            })
-        } else if self.condemned_in_a_row >= CONDEMNED_IN_A_ROW_MAX {
-            Next::End(AttemptExit::WorkersKeepDying)
-        } else {
-            Next::Restart
-        }
     }
 }
 

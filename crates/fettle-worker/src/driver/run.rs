@@ -234,6 +234,7 @@ impl Driver {
         let Some(worker) = self.crew.get_mut(&number) else {
             return;
         };
+        let is_progress = matches!(frame, FromWorker::Finished { .. });
         match frame {
             FromWorker::Ready { version } => {
                 worker.ready(now);
@@ -271,7 +272,12 @@ impl Driver {
                 self.stop(cause.exit(), &message);
             }
         }
-        self.feed(number).await;
+        if is_progress {
+            // Rows may have been held back for want of it.
+            self.feed_all().await;
+        } else {
+            self.feed(number).await;
+        }
     }
 
     /// Gives a worker what the schedule has for it.

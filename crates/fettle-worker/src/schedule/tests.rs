@@ -340,3 +340,30 @@ fn rows_are_shared_out_among_places_that_are_still_to_come() {
     schedule.share_among(10);
     assert_eq!(schedule.hand_out(0).len(), 5);
 }
+
+#[test]
+fn a_row_that_kills_at_once_does_not_end_an_attempt_whose_other_rows_take_long() {
+    let mut schedule = schedule(2, 2);
+    let (bad, slow) = (take(&mut schedule, 0), take(&mut schedule, 1));
+    assert_eq!((bad.len(), slow.len()), (1, 1));
+    let mut rows = bad;
+    for _ in 1..FRUITLESS_DEATHS_MAX {
+        assert_eq!(rows.len(), 1);
+        let aftermath = schedule.died(0, DeathCause::Other);
+        assert_eq!(
+            (aftermath.condemned, aftermath.next),
+            (vec![], Next::Restart)
+        );
+        schedule.ready(0);
+        rows = take(&mut schedule, 0);
+    }
+    let aftermath = schedule.died(0, DeathCause::Other);
+    assert_eq!(aftermath.next, Next::Restart);
+    schedule.ready(0);
+    assert!(take(&mut schedule, 0).is_empty(), "one more would end it");
+    finish_all(&mut schedule, 1, &slow);
+    assert_eq!(take(&mut schedule, 0), rows);
+    let aftermath = schedule.died(0, DeathCause::Other);
+    assert_eq!(aftermath.condemned.len(), 1);
+    assert!(schedule.is_done());
+}
