@@ -2,7 +2,7 @@
 //!
 //! Owns the difference. What is asked of a worker elsewhere is what its host saw last; what is done to it is done by the host.
 
-use fettle_confine::{MemoryReading, ProcessSample, WorkerGroup, sample};
+use fettle_confine::{AttemptGroup, MemoryReading, ProcessSample, WorkerGroup, sample};
 use fettle_model::UnixMillis;
 use fettle_model::evidence::MemoryEnforcement;
 use tokio::sync::mpsc;
@@ -11,7 +11,7 @@ use super::broker::Link;
 use super::glimpse::{Glimpse, Reading, Waits, is_stopped};
 use super::host_frame::ToHost;
 use super::stand;
-use super::worker_process::{Order, WorkerEvent, WorkerProcess};
+use super::worker_process::{Order, Recipe, WorkerEvent, WorkerProcess};
 use crate::extract::chain;
 use crate::frame::ToWorker;
 
@@ -27,6 +27,51 @@ pub(super) enum Body {
 pub(super) struct Here {
     pub(super) process: WorkerProcess,
     pub(super) group: WorkerGroup,
+}
+
+impl Here {
+    /// Starts worker `number` of the attempt whose group is `attempt`.
+    pub(super) fn start(
+        recipe: &Recipe,
+        attempt: &AttemptGroup,
+        number: u32,
+        limit_bytes: u64,
+        events: mpsc::Sender<WorkerEvent>,
+    ) -> Result<Self, String> {
+        let group = attempt.worker(number, limit_bytes);
+        let group = group.map_err(|error| chain(&error))?;
+        let process = WorkerProcess::start(recipe, number, &group, events);
+        let process = process.map_err(|error| error.to_string())?;
+        Ok(Self { process, group })
+    }
+
+    /// Ends all its processes.
+    pub(super) async fn kill_all(&self) {
+        if let Err(error) = self.group.kill_all().await {
+            tracing::warn!(error = %chain(&error), "processes of a worker are left");
+        }
+    }
+
+    /// Finds out where its processes stand; the answer comes as an event.
+    pub(super) fn ask_stand(
+        &self,
+        number: u32,
+        last_step_at: UnixMillis,
+        events: mpsc::Sender<WorkerEvent>,
+    ) {
+        let (pids, pid) = (self.group.pids(), self.process.pid);
+        tokio::spawn(async move {
+            let stand = stand::describe(pids).await;
+            let stood = WorkerEvent::Stood {
+                worker: number,
+                pid,
+                last_step_at,
+                stand,
+            };
+            // Without a loop that listens nobody is left to be told.
+            let _ = events.send(stood).await;
+        });
+    }
 }
 
 /// A worker on another node.
@@ -88,11 +133,7 @@ impl Body {
     /// Ends all its processes. A host does so by itself when a worker has ended.
     pub(super) async fn kill_all(&self) {
         match self {
-            Self::Here(here) => {
-                if let Err(error) = here.group.kill_all().await {
-                    tracing::warn!(error = %chain(&error), "processes of a worker are left");
-                }
-            }
+            Self::Here(here) => here.kill_all().await,
             Self::There(there) => there.tell(&ToHost::Clear),
         }
     }
@@ -105,20 +146,7 @@ impl Body {
         events: mpsc::Sender<WorkerEvent>,
     ) {
         match self {
-            Self::Here(here) => {
-                let (pids, pid) = (here.group.pids(), here.process.pid);
-                tokio::spawn(async move {
-                    let stand = stand::describe(pids).await;
-                    let stood = WorkerEvent::Stood {
-                        worker: number,
-                        pid,
-                        last_step_at,
-                        stand,
-                    };
-                    // Without a driver's loop nobody is left to be told.
-                    let _ = events.send(stood).await;
-                });
-            }
+            Self::Here(here) => here.ask_stand(number, last_step_at, events),
             Self::There(there) => there.tell(&ToHost::Stand { last_step_at }),
         }
     }

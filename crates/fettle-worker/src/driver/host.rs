@@ -4,21 +4,20 @@
 //! driver, and all that is seen goes to it. It ends with its input, and nothing of it is left then.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fettle_confine::{AttemptDir, AttemptGroup};
-use fettle_model::UnixMillis;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 
+use super::body::Here;
 use super::glimpse::Glimpse;
 use super::host_frame::{FromHost, ToHost};
 use super::prepare::{own_group, prepare};
 use super::stand;
-use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent, WorkerProcess};
+use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent};
 use crate::codes;
-use crate::extract::chain;
 
 /// How often the worker is looked at, as a driver looks at its own.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -114,14 +113,9 @@ struct Host {
     limit_bytes: u64,
     recipe: Recipe,
     group: AttemptGroup,
-    worker: Option<Hosted>,
+    worker: Option<Here>,
     to_self: mpsc::Sender<WorkerEvent>,
     told_at: Option<Instant>,
-}
-
-struct Hosted {
-    process: WorkerProcess,
-    group: fettle_confine::WorkerGroup,
 }
 
 impl Host {
@@ -147,46 +141,50 @@ impl Host {
                 }
                 worker.process.order(order);
             }
-            ToHost::Clear => worker.clear().await,
-            ToHost::Stand { last_step_at } => self.ask_stand(last_step_at),
+            ToHost::Clear => worker.kill_all().await,
+            ToHost::Stand { last_step_at } => {
+                worker.ask_stand(self.number, last_step_at, self.to_self.clone());
+            }
         }
         Ok(())
     }
 
     fn start(&mut self) -> Result<(), String> {
-        let failed = |error: String| format!("the worker cannot be started: {error}");
-        let group = self.group.worker(self.number, self.limit_bytes);
-        let group = group.map_err(|error| failed(chain(&error)))?;
-        let process = WorkerProcess::start(&self.recipe, self.number, &group, self.to_self.clone());
-        let process = process.map_err(|error| failed(error.to_string()))?;
-        say(&FromHost::Started { pid: process.pid });
-        self.worker = Some(Hosted { process, group });
-        Ok(())
-    }
-
-    fn ask_stand(&self, last_step_at: UnixMillis) {
-        let Some(worker) = &self.worker else { return };
-        let (pids, pid) = (worker.group.pids(), worker.process.pid);
-        tokio::spawn(async move {
-            let stand = stand::describe(pids).await;
-            say(&FromHost::Stood {
-                pid,
-                last_step_at,
-                stand,
-            });
+        let worker = Here::start(
+            &self.recipe,
+            &self.group,
+            self.number,
+            self.limit_bytes,
+            self.to_self.clone(),
+        );
+        let worker = worker.map_err(|error| format!("the worker cannot be started: {error}"))?;
+        say(&FromHost::Started {
+            pid: worker.process.pid,
         });
+        self.worker = Some(worker);
+        Ok(())
     }
 
     async fn on_worker(&mut self, event: WorkerEvent) {
         match event {
             WorkerEvent::Said { frame, .. } => say(&FromHost::Said { frame }),
+            WorkerEvent::Stood {
+                pid,
+                last_step_at,
+                stand,
+                ..
+            } => say(&FromHost::Stood {
+                pid,
+                last_step_at,
+                stand,
+            }),
             WorkerEvent::Ended { exit, remains, .. } => {
                 let Some(worker) = self.worker.take() else {
                     return;
                 };
                 // Before anything else: the counters are gone when the group is used again.
-                worker.tell();
-                worker.clear().await;
+                tell(&worker);
+                worker.kill_all().await;
                 say(&FromHost::Ended { exit, remains });
             }
             _ => {}
@@ -198,44 +196,21 @@ impl Host {
         let is_due = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
         if is_due || worker.group.read().is_over_limit() {
             self.told_at = Some(Instant::now());
-            worker.tell();
+            tell(worker);
         }
     }
 
     /// Nothing is left on this node.
     async fn end(self) {
         if let Some(worker) = &self.worker {
-            worker.clear().await;
+            worker.kill_all().await;
         }
-        let removed = self.group.open_worker(self.number, None).remove();
-        if let Err(error) = removed {
-            tracing::debug!(error = %chain(&error), "the worker's group stays");
-        }
-        let scratch = self
-            .recipe
-            .dir
-            .path()
-            .join(format!("scratch-{}", self.number));
-        remove(&scratch);
+        self.recipe.clean_up(&self.group, self.number);
     }
 }
 
-/// Temporary files are of no use to anybody now; what cannot be removed goes with the folder.
-fn remove(folder: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(folder) {
-        tracing::debug!(%error, "temporary files stay");
-    }
-}
-
-impl Hosted {
-    fn tell(&self) {
-        let glimpse = Box::new(Glimpse::of(&self.group, self.process.pid));
-        say(&FromHost::Seen { glimpse });
-    }
-
-    async fn clear(&self) {
-        if let Err(error) = self.group.kill_all().await {
-            tracing::warn!(error = %chain(&error), "processes of the worker are left");
-        }
-    }
+/// Tells the driver what is seen of the worker.
+fn tell(worker: &Here) {
+    let glimpse = Box::new(Glimpse::of(&worker.group, worker.process.pid));
+    say(&FromHost::Seen { glimpse });
 }

@@ -28,10 +28,9 @@ use super::outbox::{self, Posted};
 use super::prepare::{own_group, prepare};
 use super::remains::Remains;
 use super::sources::Sources;
-use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent, WorkerProcess};
+use super::worker_process::{EVENTS_MAX, Order, Recipe, WorkerEvent};
 use crate::clock;
 use crate::codes;
-use crate::extract::chain;
 use crate::frame::{FromWorker, ToWorker};
 use crate::schedule::{Next, Schedule};
 use hosts::Hosts;
@@ -166,17 +165,18 @@ impl Driver {
             self.crew.insert(number, Crewman::new(body, clock::now()));
             return;
         }
-        let group = self.group.worker(number, self.spec.resources.memory_bytes);
-        let started = group.map_err(|error| chain(&error)).and_then(|group| {
-            let process = WorkerProcess::start(&self.recipe, number, &group, self.to_self.clone());
-            let here = process.map(|process| Here { process, group });
-            here.map(|here| Crewman::new(Body::Here(here), clock::now()))
-                .map_err(|error| error.to_string())
-        });
+        let started = Here::start(
+            &self.recipe,
+            &self.group,
+            number,
+            self.spec.resources.memory_bytes,
+            self.to_self.clone(),
+        );
         match started {
-            Ok(crewman) => {
-                tracing::info!(worker = number, pid = crewman.body.pid(), "worker started");
-                self.crew.insert(number, crewman);
+            Ok(here) => {
+                tracing::info!(worker = number, pid = here.process.pid, "worker started");
+                let worker = Crewman::new(Body::Here(here), clock::now());
+                self.crew.insert(number, worker);
             }
             Err(error) => self.stop(
                 AttemptExit::DriverFailed,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use fettle_confine::{ATTEMPT_MARKER_ENV, AttemptDir, WorkerGroup, uptime_ms};
+use fettle_confine::{ATTEMPT_MARKER_ENV, AttemptDir, AttemptGroup, WorkerGroup, uptime_ms};
 use fettle_model::{AttemptSpec, ProcessExit, UnixMillis};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::glimpse::Glimpse;
 use super::remains::{Remains, Traces};
+use crate::extract::chain;
 use crate::frame::{FromWorker, ToWorker};
 
 /// What a process has said last is in the pipe when it has ended; something that still holds the pipe open is not waited for longer.
@@ -135,6 +136,18 @@ impl Recipe {
             dir,
             attempt_id: spec.attempt_id.to_string(),
             threads,
+        }
+    }
+
+    /// Removes what a worker that has ended leaves on its node: its group, and temporary files, which are of no use to anybody now. What
+    /// cannot be removed goes with the attempt's folder.
+    pub(super) fn clean_up(&self, group: &AttemptGroup, number: u32) {
+        if let Err(error) = group.open_worker(number, None).remove() {
+            tracing::debug!(error = %chain(&error), "a worker's group stays");
+        }
+        let scratch = self.dir.path().join(format!("scratch-{number}"));
+        if let Err(error) = std::fs::remove_dir_all(scratch) {
+            tracing::debug!(%error, "temporary files stay");
         }
     }
 }

@@ -10,7 +10,6 @@ use super::Driver;
 use crate::driver::body::Body;
 use crate::driver::crew::Killed;
 use crate::driver::worker_process::Order;
-use crate::extract::chain;
 
 /// What workers get to end in good order, before they are killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -90,13 +89,7 @@ impl Driver {
 
     pub(super) fn clean_up(&self) {
         for number in 0..self.own_places {
-            let removed = self.group.open_worker(number, None).remove();
-            if let Err(error) = removed {
-                tracing::debug!(error = %chain(&error), "a worker's group stays");
-            }
-            // Temporary files are of no use to anybody now; what cannot be removed goes with the attempt's folder.
-            let _ =
-                std::fs::remove_dir_all(self.recipe.dir.path().join(format!("scratch-{number}")));
+            self.recipe.clean_up(&self.group, number);
         }
     }
 }
