@@ -4,7 +4,7 @@
 
 use fettle_model::{ApiKeyId, NamespaceId};
 use fettle_ports::{
-    ApiKeyRecord, Clock, Entropy, NamespaceRecord, Page, ResourceKind, Store, StoreError, StoreExt,
+    ApiKeyRecord, Clock, Entropy, NamespaceRecord, ResourceKind, Store, StoreError, StoreExt,
 };
 
 use super::{Auth, DEFAULT_NAMESPACE, hash_of};
@@ -19,8 +19,6 @@ const FIRST_START: &str = "first start";
 const ENVIRONMENT: &str = "environment";
 /// The label of a key that one server has for its life.
 const PASSING: &str = "one server's life";
-/// Keys are read this many at a time.
-const KEYS_PAGE: u64 = 100;
 
 /// Why the first start failed.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +76,8 @@ impl Auth {
             entropy,
         };
         let namespace = start.default_namespace().await?;
-        start.remove(&start.keys(&[PASSING]).await?).await?;
-        let present = start.keys(&[FIRST_START, ENVIRONMENT]).await?;
+        let (passed, present) = start.admin_keys().await?;
+        start.remove(&passed).await?;
         match key {
             AdminKey::Made => start.made_key(&namespace, &present).await,
             AdminKey::Passing(secret) => {
@@ -139,23 +137,13 @@ impl Start<'_> {
         Ok(record.namespace_id)
     }
 
-    /// Admin keys that an earlier start labelled so.
-    async fn keys(&self, labels: &[&str]) -> Result<Vec<ApiKeyRecord>, StoreError> {
-        let mut keys = Vec::new();
-        let mut page = Page {
-            limit: KEYS_PAGE,
-            ..Page::default()
-        };
-        loop {
-            let (rows, _) = self.store.list::<ApiKeyRecord>(None, None, page).await?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(keys);
-            };
-            page.after = Some(*last);
-            let is_wanted =
-                |key: &ApiKeyRecord| key.is_admin && labels.contains(&key.label.as_str());
-            keys.extend(rows.into_iter().map(|(_, key)| key).filter(is_wanted));
-        }
+    /// Admin keys of earlier starts: those that were for one server's life, and those that last.
+    async fn admin_keys(&self) -> Result<(Vec<ApiKeyRecord>, Vec<ApiKeyRecord>), StoreError> {
+        let keys: Vec<ApiKeyRecord> = self.store.search_all(None, None).await?;
+        let own = [FIRST_START, ENVIRONMENT, PASSING];
+        let keys = keys.into_iter();
+        let keys = keys.filter(|key| key.is_admin && own.contains(&key.label.as_str()));
+        Ok(keys.partition(|key| key.label == PASSING))
     }
 
     async fn remove(&self, keys: &[ApiKeyRecord]) -> Result<(), StoreError> {
