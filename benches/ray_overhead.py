@@ -94,20 +94,10 @@ def fettle(server: throughput.Server, work: str, files: list[Path], run: int) ->
     """Seconds of a batch."""
     extractor = {"passthrough": "passthrough_extractor", "text": "text_extractor"}[work]
     parameters: dict[str, Any] = {"embedding": "lexical"} if work == "text" else {}
-    name = f"{work}-{run}"
-    schema = {"properties": {"file": {"type": "text"}}}
-    bucket = server.call("POST", "/v1/buckets", {"bucket_name": name, "bucket_schema": schema})["bucket_id"]
-    collection = {
-        "collection_name": name,
-        "source": {"type": "bucket", "bucket_ids": [bucket]},
-        "feature_extractor": {"feature_extractor_name": extractor, "version": "v1", "parameters": parameters},
-    }
-    server.call("POST", "/v1/collections", collection)
-    ids = throughput.objects_of(server, bucket, files)
-    batch = server.call("POST", f"/v1/buckets/{bucket}/batches", {"object_ids": ids})["batch_id"]
+    batch = throughput.draft(server, files, f"{work}-{run}", extractor, parameters)
     started = time.monotonic()
-    server.call("POST", f"/v1/buckets/{bucket}/batches/{batch}/submit", {"resources": {"0": {"num_cpus": 2}}})
-    while (state := server.call("GET", f"/v1/batches/{batch}"))["status"] not in throughput.TERMINAL:
+    server.call("POST", f"{batch}/submit", {"resources": {"0": {"num_cpus": 2}}})
+    while (state := server.call("GET", batch))["status"] not in throughput.TERMINAL:
         time.sleep(0.05)
     elapsed = time.monotonic() - started
     if state["status"] != "COMPLETED":

@@ -82,8 +82,8 @@ def objects_of(server: Server, bucket: str, files: list[Path]) -> list[str]:
     return ids
 
 
-def run(server: Server, files: list[Path], extractor: str, parameters: dict[str, Any], workers: int) -> dict[str, Any]:
-    name = f"{extractor}-{workers}"
+def draft(server: Server, files: list[Path], name: str, extractor: str, parameters: dict[str, Any]) -> str:
+    """The path of a batch of the files, in a bucket and a collection of its own, that is not submitted yet."""
     schema = {"properties": {"file": {"type": "text"}}}
     bucket = server.call("POST", "/v1/buckets", {"bucket_name": name, "bucket_schema": schema})["bucket_id"]
     collection = {
@@ -94,12 +94,17 @@ def run(server: Server, files: list[Path], extractor: str, parameters: dict[str,
     server.call("POST", "/v1/collections", collection)
     ids = objects_of(server, bucket, files)
     batch = server.call("POST", f"/v1/buckets/{bucket}/batches", {"object_ids": ids})["batch_id"]
+    return f"/v1/buckets/{bucket}/batches/{batch}"
+
+
+def run(server: Server, files: list[Path], extractor: str, parameters: dict[str, Any], workers: int) -> dict[str, Any]:
+    batch = draft(server, files, f"{extractor}-{workers}", extractor, parameters)
     submitted = time.monotonic()
-    server.call("POST", f"/v1/buckets/{bucket}/batches/{batch}/submit", {"resources": {"0": {"num_cpus": workers}}})
+    server.call("POST", f"{batch}/submit", {"resources": {"0": {"num_cpus": workers}}})
     first_worker = None
     peak = 0.0
     while True:
-        state = server.call("GET", f"/v1/batches/{batch}")
+        state = server.call("GET", batch)
         peak = max(peak, server.rss_mib())
         tier = state["tier_tasks"][0]
         if first_worker is None and tier.get("ray_job_status") == "RUNNING":
