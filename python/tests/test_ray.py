@@ -17,7 +17,7 @@ from test_plugins import MANIFEST, fettle
 
 pytestmark = pytest.mark.skipif(ray_cluster.reason_to_skip() is not None, reason=str(ray_cluster.reason_to_skip()))
 
-# Answers at once, but for rows that say how long they take.
+# Answers at once, but for rows that say how long they take, and what they do then.
 PROGRAM = """#!/usr/bin/env python3
 import json
 import sys
@@ -26,6 +26,7 @@ import time
 for line in sys.stdin:
     text = json.loads(line)["inputs"]["text"]
     time.sleep(float(text.split()[0]))
+    held = bytearray(400 << 20 if "memory" in text else 0)
     print(json.dumps({"words": len(text.split())}), flush=True)
 """
 
@@ -154,6 +155,18 @@ def test_a_killed_worker_is_replaced_and_named(api: Api, plugin: str) -> None:
     assert len(run.documents()) == 6
     told = str(run.diagnosis())
     assert "signal 9 (SIGKILL)" in told, told
+
+
+def test_a_plugin_that_runs_out_of_memory_gets_more(api: Api, plugin: str) -> None:
+    api.ok("PATCH", f"/namespaces/{api.namespace}", json={"healing": {"mode": "auto"}})
+    run = Run(api, plugin, [*slow(2, 0.1), "0.1 memory", *slow(2, 0.1)], memory_bytes=256 << 20)
+    model = run.ended()
+    api.ok("PATCH", f"/namespaces/{api.namespace}", json={"healing": None})
+    assert model["status"] == "COMPLETED", run.diagnosis()
+    assert len(run.documents()) == 5
+    told = run.diagnosis()
+    assert {event["event_type"] for event in told["infrastructure_events"]} == {"oom"}, told
+    assert "1 failed row(s) alone with 512 MiB for each worker, not 256: worked" in str(told["timeline"]), told
 
 
 def test_a_killed_driver_and_a_stop_in_ray_are_told_and_the_work_is_finished(api: Api, plugin: str) -> None:

@@ -64,7 +64,7 @@ async fn run(args: &HostArgs) -> u8 {
     let mut host = Host {
         number: args.worker,
         limit_bytes: spec.resources.memory_bytes,
-        group: own_group(&spec.attempt_id),
+        group: own_group(&dir, &spec.attempt_id),
         recipe,
         worker: None,
         to_self,

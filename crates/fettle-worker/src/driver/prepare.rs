@@ -32,9 +32,10 @@ pub(super) fn prepare(
     Ok((spec, client, recipe))
 }
 
-/// A group where no executor has made one. Without it there is still a driver, only no limit.
-pub(super) fn own_group(attempt_id: &AttemptId) -> AttemptGroup {
-    AttemptGroup::create(&detect(), attempt_id).unwrap_or_else(|error| {
+/// A group where no executor has made one, described in the attempt's folder, where workers find it. Without it there is still a
+/// driver, only no limit.
+pub(super) fn own_group(dir: &AttemptDir, attempt_id: &AttemptId) -> AttemptGroup {
+    let group = AttemptGroup::create(&detect(), attempt_id).unwrap_or_else(|error| {
         tracing::warn!(error = %chain(&error), "the workers' memory cannot be limited");
         let none = Confinement {
             kind: MemoryEnforcement::None,
@@ -43,5 +44,9 @@ pub(super) fn own_group(attempt_id: &AttemptId) -> AttemptGroup {
         };
         // Without a base nothing is created, so nothing can fail.
         AttemptGroup::create(&none, attempt_id).expect("a group without cgroups needs no kernel")
-    })
+    });
+    if let Err(error) = group.save(&dir.group()) {
+        tracing::warn!(error = %chain(&error), "workers cannot tell whether a plugin was killed for lack of memory");
+    }
+    group
 }

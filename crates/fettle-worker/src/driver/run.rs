@@ -54,7 +54,7 @@ pub(super) async fn drive(args: &DriverArgs, dir: &AttemptDir, group: Option<Att
             return codes::BAD_SPEC;
         }
     };
-    let group = group.unwrap_or_else(|| own_group(&spec.attempt_id));
+    let group = group.unwrap_or_else(|| own_group(dir, &spec.attempt_id));
     let client = Arc::new(client);
     let broker = args.broker.clone();
     let ending = match Driver::new(Arc::clone(&client), spec, recipe, group, broker) {
