@@ -50,6 +50,13 @@ def ray_binary() -> Path:
     return Path(os.environ.get("FETTLE_RAY_VENV", ROOT / ".venv-ray")) / "bin" / "ray"
 
 
+def release() -> tuple[int, int]:
+    """Ray's release there, such as 2.60."""
+    told = subprocess.run([ray_binary(), "--version"], capture_output=True, text=True, timeout=120, check=True).stdout
+    major, minor = told.split()[-1].split(".")[:2]
+    return int(major), int(minor)
+
+
 def reason_to_skip() -> str | None:
     """Why no cluster can be started here."""
     if not ray_binary().is_file():

@@ -200,10 +200,16 @@ def test_the_loss_of_the_drivers_node_is_told_and_the_work_waits_for_a_node(api:
     cluster.kill_node()
     wait_for("the node is dead", lambda: "DEAD" in [node["state"] for node in cluster.nodes()])
     cluster.start_node()
-    assert run.ended()["status"] == "COMPLETED"
+    run.ended()
+    told = run.diagnosis()
+    assert "is DEAD: Unexpected termination: health check failed" in str(told), told
+    if ray_cluster.release() < (2, 54):
+        # From now on no job starts there.
+        assert "ray_bug" in [event["event_type"] for event in told["infrastructure_events"]], told
+        cluster.replace()
+        return
+    assert told["status"] == "COMPLETED", told
     assert len(run.documents()) == 12
-    told = str(run.diagnosis())
-    assert "is DEAD: Unexpected termination: health check failed" in told, told
 
 
 def test_serve_is_killed_and_the_next_one_takes_the_job_up(api: Api, server: Server, cluster: Cluster, plugin: str) -> None:

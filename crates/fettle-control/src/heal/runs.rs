@@ -16,7 +16,7 @@ use crate::reconcile;
 
 /// How often the backend is asked what runs on it: a look reads the process table, which costs milliseconds, and what must not run does
 /// no harm but that it takes up room.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(4);
 
 /// What a run is to its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

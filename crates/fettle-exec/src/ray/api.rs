@@ -102,6 +102,14 @@ pub(super) struct Job {
     pub(super) start_time: Option<i64>,
 }
 
+impl Job {
+    /// Whether it was given up because its driver's process no longer answered, which says nothing of why. Releases before 2.60 do so.
+    pub(super) fn lost_sight_of_driver(&self) -> bool {
+        let message = self.message.as_deref().unwrap_or_default();
+        self.driver_exit_code.is_none() && message.contains("The actor is temporarily unavailable")
+    }
+}
+
 /// The actor that runs a job's driver, or waits for room to do so.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Supervisor {
@@ -345,4 +353,21 @@ fn end_of(text: &str) -> String {
         begin += 1;
     }
     text[begin..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_silent_connection_leaves_open_why_a_job_ended() {
+        let job = |text: &str| serde_json::from_str::<Job>(text).unwrap();
+        let silent = r#"{"status": "FAILED", "message": "Unexpected error occurred: The actor 9a86 is unavailable: The actor is temporarily unavailable: RpcError"}"#;
+        assert!(job(silent).lost_sight_of_driver());
+        let ended = r#"{"status": "FAILED", "message": "The actor is temporarily unavailable", "driver_exit_code": -9}"#;
+        assert!(!job(ended).lost_sight_of_driver());
+        assert!(
+            !job(r#"{"status": "FAILED", "message": "The actor died"}"#).lost_sight_of_driver()
+        );
+    }
 }

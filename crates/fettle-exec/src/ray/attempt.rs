@@ -15,7 +15,7 @@ use fettle_ports::executor::{Capacity, ExecutorError, Observation};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::api::{Job, JobStatus, RayApi, RayError};
+use super::api::{Job, JobStatus, Node, RayApi, RayError};
 use super::census::Known;
 use super::cluster::{Cluster, Seen};
 use super::package::{self, Package};
@@ -33,6 +33,9 @@ const KEEP_LOGS_EVERY: Duration = Duration::from_secs(10);
 /// An end is captured within this, as a rule; what takes longer is told in a later round, so that a sick node does not hold up others.
 const CAPTURE_WAIT: Duration = Duration::from_secs(1);
 
+/// Ray finds a lost node within a quarter of a minute by default.
+const NODE_SETTLES_WITHIN: Duration = Duration::from_secs(20);
+const NODE_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Longer than it takes Ray to see an end by itself, on a busy head too.
 const REMOVE_LOOK_EVERY: Duration = Duration::from_secs(3);
 /// A job whose node was lost has ended for Ray within a quarter of a minute by default.
@@ -243,8 +246,7 @@ impl Inner {
         job: &Job,
     ) -> io::Result<()> {
         let dir = self.dir(attempt);
-        // The node's end is evidence, and may be newer than the last look. An outage takes nothing from what Ray has said.
-        let _ = self.cluster.look().await;
+        self.settle(submitted, job).await;
         let seen = self.cluster.seen();
         let node = submitted.node_id.as_deref().and_then(|id| seen.node(id));
         let last_word = self.fetch_logs(attempt, submitted).await;
@@ -257,6 +259,23 @@ impl Inner {
         let mut record = verdict::end(traces, now());
         super::logs::add_tail(&dir, &mut record.evidence);
         keep(&dir, dir.ended(), &record).await
+    }
+
+    /// Looks at the nodes: the end of the driver's is evidence, and may be newer than the last look. Older releases of Ray give a job up
+    /// before they know that its node is lost; a run that began meanwhile could be sent there too.
+    async fn settle(&self, submitted: &Submitted, job: &Job) {
+        let since = Instant::now();
+        loop {
+            // An outage takes nothing from what Ray has said.
+            let _ = self.cluster.look().await;
+            let seen = self.cluster.seen();
+            let node = submitted.node_id.as_deref().and_then(|id| seen.node(id));
+            let is_open = job.lost_sight_of_driver() && node.is_some_and(Node::is_alive);
+            if !is_open || since.elapsed() > NODE_SETTLES_WITHIN {
+                return;
+            }
+            tokio::time::sleep(NODE_LOOK_EVERY).await;
+        }
     }
 
     /// Removes the job from Ray once its evidence is here: Ray's list never shrinks by itself.
