@@ -12,7 +12,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 /// Ray answers within milliseconds. Without its control store it answers after up to a minute, which is an outage for us.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 /// The first job of a cluster takes seconds; without an agent Ray gives up after 31 s.
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A hundred megabytes through a slow line.

@@ -16,6 +16,8 @@ pub(super) struct Load {
     pub(super) ended_rows: u64,
     /// Time that workers were ready for rows so far, added up, in milliseconds.
     pub(super) worked_ms: u64,
+    /// The driver's own workers, which do their share.
+    pub(super) own_workers: u64,
 }
 
 impl Load {
@@ -27,7 +29,8 @@ impl Load {
         // Where no row has ended yet, one takes at least as long as was worked.
         let row_ms = self.worked_ms / self.ended_rows.max(1);
         let left_ms = self.waiting_rows.saturating_mul(row_ms);
-        (left_ms / WORTH_MS).min(self.waiting_rows).min(hosts_max)
+        let busy = (left_ms / WORTH_MS).saturating_sub(self.own_workers);
+        busy.min(self.waiting_rows).min(hosts_max)
     }
 }
 
@@ -40,6 +43,7 @@ mod tests {
             waiting_rows,
             ended_rows,
             worked_ms,
+            own_workers: 1,
         };
         assert_eq!(load.hosts_wanted(8), expected, "{load:?}");
     }
@@ -51,9 +55,9 @@ mod tests {
         // Two thousand quick rows are done before a host is there.
         check(1_000, 1_000, 2_000, 0);
         // A second for each row.
-        check(9, 2, 2_000, 0);
-        check(10, 2, 2_000, 1);
-        check(35, 2, 2_000, 3);
+        check(19, 2, 2_000, 0);
+        check(20, 2, 2_000, 1);
+        check(45, 2, 2_000, 3);
         check(1_000, 2, 2_000, 8);
         // Rows that take minutes: one host for each.
         check(3, 0, 60_000, 3);

@@ -138,6 +138,7 @@ impl Driver {
             waiting_rows: self.schedule.waiting_rows() as u64,
             ended_rows: self.schedule.ended_rows(),
             worked_ms: self.hosts.worked_ms,
+            own_workers: u64::from(self.own_places),
         };
         let wanted = load.hosts_wanted(u64::from(self.hosts.granted)) as usize;
         while self.hosts.places.len() < wanted && self.ask() {}
