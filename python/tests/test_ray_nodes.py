@@ -125,11 +125,16 @@ def is_node_there() -> bool:
     return bool(processes(lambda line: "/raylet" in line.split(" ")[0] and f"--node_ip_address={NODE}" in line))
 
 
-def spread_from_the_head(api: Api, cluster: Cluster, plugin: str, folder: Path) -> tuple[Spread, str]:
-    """A batch whose driver is on the head, with a worker on the node; and the attempt."""
+def only_the_head(cluster: Cluster) -> None:
+    """The cluster without its second node."""
     if is_node_there():
         cluster.kill_node()
     wait_for("there is only the head", lambda: [node["state"] for node in cluster.nodes()].count("ALIVE") == 1)
+
+
+def spread_from_the_head(api: Api, cluster: Cluster, plugin: str, folder: Path) -> tuple[Spread, str]:
+    """A batch whose driver is on the head, with a worker on the node; and the attempt."""
+    only_the_head(cluster)
     run = Spread(api, plugin, folder)
     attempt = run.attempt()
     wait_for("a row is done", lambda: len(run.documents()) > 0)
@@ -179,10 +184,26 @@ def test_room_is_given_back_to_a_job_that_asks_for_it(api: Api, cluster: Cluster
     run.finish()
 
 
-def test_workers_see_the_gpus_that_ray_gives_them(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+def test_a_job_for_a_gpu_waits_for_the_node_that_has_it_and_says_so(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
     if not is_node_there():
         cluster.start_node()
+    only_the_head(cluster)
+    wait_for("serve has seen that", lambda: api.ok("GET", "/batches/queue")["capacity"]["num_gpus"] == 0)
     run = Spread(api, plugin, tmp_path, num_gpus=1)
+    wait_for("it is scaling", lambda: run.model()["health"] == "scaling")
+    context = run.model()["queue_context"]
+    assert context["jobs"][0]["waits_for"] == "nodes", context
+    assert f"{NODE} was lost" in context["reason"], context
+    told = run.diagnosis()
+    assert "has waited" in told["summary"], told
+    assert f"{NODE} was lost" in told["summary"], told
+    shown = api.ok("GET", f"/analytics/performance/batches/{run.batch}/diagnostics")
+    assert shown["health"] == "scaling", shown
+    assert shown["blocked_reason"].startswith("cluster_cold_start: it lacks a node with "), shown
+    # What not even a lost node has is refused at once.
+    refused = Run(api, plugin, ["1 /"], num_gpus=9).ended()
+    assert "no node of the cluster can hold 1 CPU core(s), 9 GPU(s)" in str(refused), refused
+    cluster.start_node()
     run.finish()
     # The node's only one; the head has none, so there is room for no other worker.
     assert {document["gpus"] for document in run.documents()} == {"0"}

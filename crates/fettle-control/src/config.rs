@@ -1,6 +1,7 @@
 //! What the control room is told at start.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fettle_diagnose::stuck::StuckLimits;
 use fettle_model::Resources;
@@ -31,6 +32,8 @@ pub struct ControlConfig {
     pub row_timeout_ms: Option<u64>,
     /// What is done about stuck workers.
     pub stuck: StuckPolicy,
+    /// How long a cluster may take to find a place for what it has taken; longer is no cold start any more.
+    pub cold_start: Duration,
     /// What an hour of a worker costs, in US dollars; none means that no money is ever named.
     pub price_per_compute_hour: Option<f64>,
     /// The secret from which attempt tokens are derived.

@@ -55,12 +55,22 @@ pub(crate) struct Shared {
     /// How long steps of attempts that have ended took.
     pub(crate) past_steps: Mutex<PastSteps>,
     /// What waiting jobs lack, in the order of admission.
-    pub(crate) queue: Mutex<Vec<(JobId, String)>>,
+    pub(crate) queue: Mutex<Vec<Lack>>,
     pub(crate) beat: Beat,
     /// Wakes the observer before its next round.
     pub(crate) look: Notify,
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: TaskTracker,
+}
+
+/// What a job waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lack {
+    pub(crate) job: JobId,
+    /// In words.
+    pub(crate) what: String,
+    /// Whether it waits for a machine that is not there.
+    pub(crate) is_for_nodes: bool,
 }
 
 /// The last word of a live attempt.
@@ -72,6 +82,8 @@ pub(crate) struct Live {
     pub(crate) deaths: Vec<WorkerDeath>,
     /// Workers that the driver is told to end.
     pub(crate) kills: Vec<KillOrder>,
+    /// How it was seen that the backend has no place for it yet.
+    pub(crate) queued: Option<String>,
     /// Findings that are in the timeline.
     pub(crate) noted: BTreeSet<String>,
 }
@@ -173,22 +185,21 @@ impl Control {
         attempts
             .into_iter()
             .filter(|(_, attempt)| attempt.fence.batch_id == *batch)
-            .filter_map(|(id, _)| live.get(&id).map(|live| (id, live.beat.clone())))
+            .filter_map(|(id, _)| {
+                let heard = live.get(&id).filter(|live| live.heard_at.is_some())?;
+                Some((id, heard.beat.clone()))
+            })
             .collect()
     }
 
-    /// What a waiting job waits for, in words.
-    #[must_use]
-    pub fn wait_reason(&self, job: &JobId) -> Option<String> {
+    /// What a waiting job waits for.
+    pub(crate) fn lack(&self, job: &JobId) -> Option<Lack> {
         let queue = self
             .shared
             .queue
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        queue
-            .iter()
-            .find(|(id, _)| id == job)
-            .map(|(_, lacks)| lacks.clone())
+        queue.iter().find(|lack| lack.job == *job).cloned()
     }
 
     /// Jobs that wait for capacity, in the order in which they will be admitted.
@@ -199,7 +210,7 @@ impl Control {
             .queue
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        queue.iter().map(|(id, _)| id.clone()).collect()
+        queue.iter().map(|lack| lack.job.clone()).collect()
     }
 }
 

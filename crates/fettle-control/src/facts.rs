@@ -73,6 +73,7 @@ impl Control {
             error_groups: errors.groups.into_iter().map(error_group).collect(),
             error_counts: errors.counts,
             node_memory_bytes: Some(self.executor().capacity().memory_per_worker_max_bytes),
+            cold_start_ms: self.cold_start_ms(),
         })
     }
 
@@ -109,10 +110,11 @@ impl Control {
             let mut facts = job_facts(job, known);
             facts.counts = counts;
             facts.memory_history = self.memory_history(namespace, tier, job, known).await?;
+            facts.node_wait = self.node_wait(job);
             if let Some(wait) = &mut facts.waiting
                 && wait.detail.is_none()
             {
-                wait.detail = self.wait_reason(&job.id);
+                wait.detail = self.lack(&job.id).map(|lack| lack.what);
             }
             jobs.push(facts);
         }
@@ -140,6 +142,7 @@ fn draft(id: &BatchId, now: UnixMillis) -> BatchFacts {
         error_groups: Vec::new(),
         error_counts: Vec::new(),
         node_memory_bytes: None,
+        cold_start_ms: 0,
     }
 }
 
@@ -183,6 +186,7 @@ fn job_facts(job: &Job, known: &Known) -> JobFacts {
         last_activity_at: progress.or(stages.writing.ended_at),
         last_heartbeat_at: beat.map(|beat| beat.at),
         waiting: waiting(job),
+        node_wait: None,
         started_at: job.started_at,
         ended_at: job.ended_at,
     }

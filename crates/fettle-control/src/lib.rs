@@ -25,6 +25,7 @@ mod reports;
 mod requests;
 mod retry;
 mod rows;
+mod scaling;
 pub mod schedule;
 mod spec;
 mod stuck;

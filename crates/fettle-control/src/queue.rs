@@ -133,7 +133,8 @@ impl Control {
         let active = shared.active.read().unwrap_or_else(PoisonError::into_inner);
         let queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut own = Vec::new();
-        for (place, (job_id, lacks)) in (1_u64..).zip(queue.iter()) {
+        for (place, lack) in (1_u64..).zip(queue.iter()) {
+            let job_id = &lack.job;
             let of_tenant = active.values().filter(|it| it.namespace_id == *namespace);
             let found = of_tenant
                 .filter_map(|batch| batch.job(job_id).map(|(at, job)| (batch, at, job)))
@@ -151,7 +152,7 @@ impl Control {
                 job_id: job_id.clone(),
                 place,
                 since,
-                lacks: lacks.clone(),
+                lacks: lack.what.clone(),
             });
         }
         (own, queue.len() as u64)

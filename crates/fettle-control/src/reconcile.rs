@@ -11,7 +11,7 @@ use fettle_model::{
 };
 use fettle_ports::Observation;
 
-use crate::control::{Control, Shared};
+use crate::control::{Control, Lack, Shared};
 use crate::error::RequestError;
 use crate::fence::{Fence, LiveAttempt};
 use crate::orchestrator::tell;
@@ -75,13 +75,8 @@ fn admissions(shared: &Shared) -> Vec<Decided> {
         return Vec::new();
     }
     let capacity = shared.ports.executor.capacity();
-    let verdicts = admit(
-        &waiting,
-        capacity.now,
-        used(&jobs),
-        capacity.most,
-        capacity.memory_per_worker_max_bytes,
-    );
+    let now = shared.ports.clock.now();
+    let verdicts = admit(&waiting, &capacity, used(&jobs), now);
     let mut decided = Vec::new();
     for (id, verdict) in verdicts {
         let Some((batch, job)) = jobs.iter().find(|(_, job)| job.id == id) else {
@@ -104,7 +99,14 @@ fn admissions(shared: &Shared) -> Vec<Decided> {
                     message,
                 });
             }
-            Verdict::Wait { lacks } => queue.push((id, lacks)),
+            Verdict::Wait {
+                lacks: what,
+                is_for_nodes,
+            } => queue.push(Lack {
+                job: id,
+                what,
+                is_for_nodes,
+            }),
         }
     }
     decided
@@ -237,9 +239,14 @@ pub(crate) async fn take(
     let Ok(_settled) = live.fence.backend.try_lock() else {
         return;
     };
+    let queued = match &observation {
+        Observation::Queued { message } => Some(message.clone()),
+        _ => None,
+    };
+    shared.seen_queued(id, queued);
     match observation {
         // An outage ends nothing; that there is one is told once, by who looks.
-        Observation::Running | Observation::Unreachable { .. } => {}
+        Observation::Running | Observation::Queued { .. } | Observation::Unreachable { .. } => {}
         Observation::Ended {
             exit,
             evidence,

@@ -3,7 +3,7 @@
 //! Higher priority first, then first come, first served. A job that does not fit holds back those after it of lower or equal
 //! priority only for the resource it lacks, so a big job is not starved by a stream of small ones.
 
-use fettle_model::{JobId, Resources, UnixMillis};
+use fettle_model::{JobId, NODES_STAYED_AWAY, Resources, UnixMillis};
 
 /// What a backend has, or what is left of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +16,55 @@ pub struct Room {
     pub memory_bytes: u64,
     /// Jobs at the same time; `u64::MAX` where they are not counted.
     pub jobs: u64,
+}
+
+/// A machine among several; a job runs on one of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Its name, for people.
+    pub name: String,
+    /// CPU cores.
+    pub num_cpus: f64,
+    /// GPUs.
+    pub num_gpus: f64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Whether it is there.
+    pub presence: Presence,
+}
+
+/// Whether a machine is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    Alive,
+    /// It was lost then, and may come back or be replaced: what fits on it alone waits.
+    Expected(UnixMillis),
+    /// It was lost then, and too long ago to be waited for.
+    GivenUp(UnixMillis),
+}
+
+/// What the backend can give.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capacity {
+    /// What jobs may use together now.
+    pub now: Room,
+    /// What they could use if all that the backend lost came back; what asks for more is refused.
+    pub most: Room,
+    /// The most memory that a single worker could get, in bytes.
+    pub memory_per_worker_max_bytes: u64,
+    /// The machines, where there can be more than one.
+    pub nodes: Vec<Node>,
+}
+
+impl Node {
+    fn holds(&self, asked: &Resources) -> bool {
+        let has_gpu = self.num_gpus > 0.0 || !asked.requires_gpu;
+        has_gpu
+            && asked.num_cpus <= self.num_cpus
+            && asked.num_gpus <= self.num_gpus
+            && asked.memory_total_bytes() <= self.memory_bytes
+    }
 }
 
 /// A job that waits for capacity.
@@ -38,6 +87,8 @@ pub enum Verdict {
     Wait {
         /// For people, such as `2 CPU cores (1 free)`.
         lacks: String,
+        /// Whether it waits for a machine that is not there, and not for other jobs to end.
+        is_for_nodes: bool,
     },
     /// It can never run here; the text says what is too much.
     Refuse {
@@ -46,21 +97,20 @@ pub enum Verdict {
     },
 }
 
-/// Decides about every waiting job. `total` is what the backend has, `used` what running jobs hold, `most` what it could have if all that it
-/// lost came back, `per_worker_max_bytes` the most memory one worker could get.
+/// Decides about every waiting job. `used` is what running jobs hold.
 #[must_use]
 pub fn admit(
     waiting: &[Waiting],
-    total: Room,
+    capacity: &Capacity,
     used: Room,
-    most: Room,
-    per_worker_max_bytes: u64,
+    now: UnixMillis,
 ) -> Vec<(JobId, Verdict)> {
     let mut queue: Vec<&Waiting> = waiting.iter().collect();
     queue.sort_by(|a, b| {
         let priority = b.resources.priority.cmp(&a.resources.priority);
         priority.then(a.since.cmp(&b.since)).then(a.job.cmp(&b.job))
     });
+    let total = capacity.now;
     let mut free = Room {
         num_cpus: total.num_cpus - used.num_cpus,
         num_gpus: total.num_gpus - used.num_gpus,
@@ -68,14 +118,18 @@ pub fn admit(
         jobs: total.jobs.saturating_sub(used.jobs),
     };
     let verdict = |entry: &&Waiting| {
-        let verdict = decide(&entry.resources, most, &mut free, per_worker_max_bytes);
+        let verdict = decide(&entry.resources, capacity, &mut free, now);
         (entry.job.clone(), verdict)
     };
     queue.iter().map(verdict).collect()
 }
 
-fn decide(asked: &Resources, most: Room, free: &mut Room, per_worker_max: u64) -> Verdict {
-    if let Some(message) = never_fits(asked, most, per_worker_max) {
+fn decide(asked: &Resources, capacity: &Capacity, free: &mut Room, now: UnixMillis) -> Verdict {
+    let most = capacity.most;
+    if let Some(verdict) = of_nodes(asked, &capacity.nodes, now) {
+        return verdict;
+    }
+    if let Some(message) = never_fits(asked, most, capacity.memory_per_worker_max_bytes) {
         return Verdict::Refuse { message };
     }
     let memory = asked.memory_total_bytes();
@@ -124,8 +178,68 @@ fn decide(asked: &Resources, most: Room, free: &mut Room, per_worker_max: u64) -
     } else {
         Verdict::Wait {
             lacks: lacks.join(", "),
+            is_for_nodes: false,
         }
     }
+}
+
+/// What follows from the machines alone: a job that none of those that are there can hold waits for one that can, or never runs.
+fn of_nodes(asked: &Resources, nodes: &[Node], now: UnixMillis) -> Option<Verdict> {
+    let is_alive = |node: &&Node| node.presence == Presence::Alive;
+    let alive = || nodes.iter().filter(is_alive);
+    if nodes.is_empty() || alive().any(|node| node.holds(asked)) {
+        return None;
+    }
+    let holders = || nodes.iter().filter(|node| node.holds(asked));
+    let expected = holders().filter_map(|node| match node.presence {
+        Presence::Expected(at) => Some(away(node, at, now)),
+        Presence::Alive | Presence::GivenUp(_) => None,
+    });
+    let expected: Vec<String> = expected.collect();
+    if !expected.is_empty() {
+        return Some(Verdict::Wait {
+            lacks: format!(
+                "a node with {}: none of the {} that are there has that; {}",
+                amounts(asked),
+                alive().count(),
+                expected.join(", ")
+            ),
+            is_for_nodes: true,
+        });
+    }
+    let given_up = holders().filter_map(|node| match node.presence {
+        Presence::GivenUp(at) => Some(away(node, at, now)),
+        Presence::Alive | Presence::Expected(_) => None,
+    });
+    let given_up: Vec<String> = given_up.collect();
+    let most = |amount: fn(&Node) -> f64| alive().map(amount).fold(0.0, f64::max);
+    let mut message = format!(
+        "no node of the cluster can hold {}; the most on one node are {} cores, {} GPUs and {}",
+        amounts(asked),
+        most(|node| node.num_cpus),
+        most(|node| node.num_gpus),
+        mib(alive().map(|node| node.memory_bytes).max().unwrap_or(0)),
+    );
+    if !given_up.is_empty() {
+        message.push_str(&format!(
+            "; what could have held it {NODES_STAYED_AWAY}: {}",
+            given_up.join(", ")
+        ));
+    }
+    Some(Verdict::Refuse { message })
+}
+
+fn away(node: &Node, at: UnixMillis, now: UnixMillis) -> String {
+    format!("{} was lost {} s ago", node.name, now.since(at) / 1000)
+}
+
+fn amounts(asked: &Resources) -> String {
+    format!(
+        "{} CPU core(s), {} GPU(s) and {} of memory",
+        asked.num_cpus,
+        asked.num_gpus,
+        mib(asked.memory_total_bytes())
+    )
 }
 
 fn never_fits(asked: &Resources, total: Room, per_worker_max: u64) -> Option<String> {
@@ -184,6 +298,42 @@ mod tests {
         jobs: 0,
     };
 
+    fn machine() -> Capacity {
+        Capacity {
+            now: TOTAL,
+            most: TOTAL,
+            memory_per_worker_max_bytes: TOTAL.memory_bytes,
+            nodes: Vec::new(),
+        }
+    }
+
+    fn node(num_cpus: f64, num_gpus: f64, presence: Presence) -> Node {
+        Node {
+            name: format!("n{num_cpus}"),
+            num_cpus,
+            num_gpus,
+            memory_bytes: 1024 << 20,
+            presence,
+        }
+    }
+
+    /// What becomes of a job with a core and a GPU on these machines.
+    fn with_gpu(nodes: Vec<Node>) -> Verdict {
+        let capacity = Capacity {
+            nodes,
+            most: Room {
+                num_gpus: 9.0,
+                ..TOTAL
+            },
+            ..machine()
+        };
+        let mut job = waiting(1, 1.0, 100, 0);
+        job.resources.num_gpus = 1.0;
+        admit(&[job], &capacity, NOTHING, UnixMillis(20_000))
+            .remove(0)
+            .1
+    }
+
     fn waiting(n: u8, cpus: f64, mib: u64, priority: i32) -> Waiting {
         let resources = Resources {
             num_cpus: cpus,
@@ -200,7 +350,7 @@ mod tests {
     }
 
     fn verdicts(list: &[Waiting]) -> Vec<(u8, bool)> {
-        let decided = admit(list, TOTAL, NOTHING, TOTAL, TOTAL.memory_bytes);
+        let decided = admit(list, &machine(), NOTHING, UnixMillis(0));
         let number = |job: &JobId| {
             (1..9)
                 .find(|n| JobId::from_entropy([*n; 15]) == *job)
@@ -237,16 +387,25 @@ mod tests {
         let total = Room { jobs: 2, ..TOTAL };
         let used = Room { jobs: 1, ..NOTHING };
         let list = [waiting(1, 0.5, 100, 0), waiting(2, 0.5, 100, 0)];
-        let decided = admit(&list, total, used, total, TOTAL.memory_bytes);
+        let capacity = Capacity {
+            now: total,
+            most: total,
+            ..machine()
+        };
+        let decided = admit(&list, &capacity, used, UnixMillis(0));
         assert_eq!(decided[0].1, Verdict::Admit);
         let lacks = "a place among the 2 job(s) that may run at once".to_owned();
-        assert_eq!(decided[1].1, Verdict::Wait { lacks });
+        let expected = Verdict::Wait {
+            lacks,
+            is_for_nodes: false,
+        };
+        assert_eq!(decided[1].1, expected);
     }
 
     #[test]
     fn what_can_never_fit_is_refused_and_not_left_waiting() {
         let list = [waiting(1, 3.0, 100, 0), waiting(2, 1.0, 5000, 0)];
-        let decided = admit(&list, TOTAL, NOTHING, TOTAL, TOTAL.memory_bytes);
+        let decided = admit(&list, &machine(), NOTHING, UnixMillis(0));
         assert!(
             decided
                 .iter()
@@ -262,10 +421,51 @@ mod tests {
             ..TOTAL
         };
         let list = [waiting(1, 3.0, 100, 0)];
-        let decided = admit(&list, TOTAL, NOTHING, most, TOTAL.memory_bytes);
+        let capacity = Capacity { most, ..machine() };
+        let decided = admit(&list, &capacity, NOTHING, UnixMillis(0));
         assert!(
-            matches!(&decided[0].1, Verdict::Wait { lacks } if lacks.contains("3 CPU core(s)")),
+            matches!(&decided[0].1, Verdict::Wait { lacks, .. } if lacks.contains("3 CPU core(s)")),
             "{decided:?}"
         );
+    }
+
+    #[test]
+    fn what_only_a_lost_node_holds_waits_for_it_and_not_for_other_jobs() {
+        let alive = || node(2.0, 0.0, Presence::Alive);
+        let lost = node(3.0, 1.0, Presence::Expected(UnixMillis(8_000)));
+        let verdict = with_gpu(vec![alive(), lost]);
+        let Verdict::Wait {
+            lacks,
+            is_for_nodes,
+        } = verdict
+        else {
+            panic!("{verdict:?}");
+        };
+        assert!(is_for_nodes);
+        assert!(
+            lacks.contains("1 GPU(s)") && lacks.contains("n3 was lost 12 s ago"),
+            "{lacks}"
+        );
+    }
+
+    #[test]
+    fn what_no_node_holds_is_refused_and_says_when_the_node_for_it_stayed_away() {
+        // A core here, a GPU there: a job runs on one node.
+        let apart = vec![
+            node(2.0, 0.0, Presence::Alive),
+            node(0.5, 1.0, Presence::Alive),
+        ];
+        let gone = node(3.0, 1.0, Presence::GivenUp(UnixMillis(8_000)));
+        for (nodes, stayed_away) in [(apart.clone(), false), ([apart, vec![gone]].concat(), true)] {
+            let verdict = with_gpu(nodes);
+            let Verdict::Refuse { message } = verdict else {
+                panic!("{verdict:?}");
+            };
+            assert_eq!(
+                message.contains(NODES_STAYED_AWAY),
+                stayed_away,
+                "{message}"
+            );
+        }
     }
 }

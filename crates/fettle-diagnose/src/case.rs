@@ -139,8 +139,10 @@ kinds! {
     DocumentErrors => "document_errors",
     /// Somebody asked for the end.
     Canceled => "canceled",
-    /// A job waits for cores, memory, an earlier batch or a cold cluster.
+    /// A job waits for cores, memory or an earlier batch.
     WaitingForCapacity => "waiting_for_capacity",
+    /// A job waits for machines that the cluster does not have at present.
+    WaitingForNodes => "waiting_for_nodes",
     /// A job waits for the end of a back-off.
     BackingOff => "backing_off",
     /// An attempt was handed over and its driver has not reported yet.

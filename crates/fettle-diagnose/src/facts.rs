@@ -38,6 +38,8 @@ pub struct BatchFacts {
     pub error_counts: Vec<ErrorCount>,
     /// The most memory that one attempt could be given on the node (all its workers together), in bytes; `None` when it is not known.
     pub node_memory_bytes: Option<u64>,
+    /// How long the cluster may take to find a place for what it has taken, in milliseconds; longer is no cold start any more.
+    pub cold_start_ms: u64,
 }
 
 /// A request to cancel.
@@ -95,6 +97,8 @@ pub struct JobFacts {
     pub last_heartbeat_at: Option<UnixMillis>,
     /// What it waits for, while it waits.
     pub waiting: Option<WaitFacts>,
+    /// What it waits for the cluster to have, while it waits or runs.
+    pub node_wait: Option<NodeWait>,
     /// When it was begun.
     pub started_at: Option<UnixMillis>,
     /// When it last ended.
@@ -161,13 +165,52 @@ pub enum WaitReason {
     Capacity,
     /// An earlier batch must end first.
     EarlierBatch,
-    /// The cluster is being started.
-    ColdCluster,
     /// A pause after a failed attempt.
     Backoff {
         /// Until when.
         until: UnixMillis,
     },
+}
+
+/// A normal start takes some seconds; only what takes longer is told, in milliseconds.
+const PLACING_TOLD_AFTER_MS: u64 = 10_000;
+
+/// What a job waits for the cluster to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeWait {
+    /// What.
+    pub what: Awaited,
+    /// Since when.
+    pub since: UnixMillis,
+    /// What exactly, and how that is known.
+    pub detail: String,
+}
+
+/// Kinds of what a cluster can lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// A machine that could hold the job.
+    Node,
+    /// A place for its driver, which the backend has taken.
+    Driver,
+    /// Places for more of its workers; those that it has work on.
+    Hosts,
+}
+
+impl NodeWait {
+    /// Whether it is worth telling, and may still be no more than a cold start.
+    #[must_use]
+    pub fn is_cold_start(&self, now: UnixMillis, cold_start_ms: u64) -> bool {
+        let age = now.since(self.since);
+        let is_told = self.what == Awaited::Node || age >= PLACING_TOLD_AFTER_MS;
+        is_told && age < cold_start_ms
+    }
+
+    /// Whether a driver has been without a place for longer than a cold start takes.
+    #[must_use]
+    pub fn is_overdue(&self, now: UnixMillis, cold_start_ms: u64) -> bool {
+        self.what == Awaited::Driver && now.since(self.since) >= cold_start_ms
+    }
 }
 
 /// One attempt.

@@ -106,6 +106,7 @@ pub(crate) fn failed(exit: AttemptExit, deaths: Vec<WorkerDeath>) -> BatchFacts 
         last_activity_at: None,
         last_heartbeat_at: None,
         waiting: None,
+        node_wait: None,
         started_at: Some(START),
         ended_at: Some(END),
     };
@@ -128,6 +129,7 @@ pub(crate) fn failed(exit: AttemptExit, deaths: Vec<WorkerDeath>) -> BatchFacts 
         last_good: vec![],
         error_counts: vec![],
         node_memory_bytes: Some(NODE),
+        cold_start_ms: 1_200_000,
     }
 }
 

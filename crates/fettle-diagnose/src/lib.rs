@@ -34,8 +34,8 @@ pub use classify::{
 pub use diagnose::diagnose;
 pub use engine::memory::sizing_input;
 pub use facts::{
-    AttemptFacts, BatchFacts, CancelFacts, ErrorGroup, GoodRun, JobFacts, JobProfile, TierFacts,
-    UsageFacts, WaitFacts, WaitReason,
+    AttemptFacts, Awaited, BatchFacts, CancelFacts, ErrorGroup, GoodRun, JobFacts, JobProfile,
+    NodeWait, TierFacts, UsageFacts, WaitFacts, WaitReason,
 };
 pub use finding::{
     Bottleneck, Diagnosis, Difference, EvidenceLine, JobComparison, Phases, TierFinding, Verdict,

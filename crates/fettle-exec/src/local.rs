@@ -9,8 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fettle_confine::{AttemptDir, Confinement, TerminationScope, detect, terminate};
 use fettle_model::{AttemptId, AttemptSpec};
+use fettle_ports::Capacity;
 use fettle_ports::executor::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
+    Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
 };
 
 use crate::{blocking, logs};

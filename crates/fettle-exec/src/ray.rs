@@ -15,12 +15,14 @@ mod verdict;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use fettle_confine::AttemptDir;
 use fettle_model::{AttemptId, AttemptSpec};
+use fettle_ports::Capacity;
 use fettle_ports::executor::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
+    Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
 };
 use futures_util::StreamExt as _;
 
@@ -48,6 +50,8 @@ pub struct RayConfig {
     pub jobs_max: u32,
     /// The most workers that one attempt may have on all nodes; those that its job asks for it has in any case.
     pub workers_max: u32,
+    /// How long a lost node, or one in its place, is waited for by jobs that only it could hold.
+    pub node_wait: Duration,
 }
 
 /// Why the Ray backend could not be opened.

@@ -130,6 +130,24 @@ pub struct Heartbeat {
     /// Workers that died since the last acknowledged heartbeat.
     #[serde(default)]
     pub worker_deaths: Vec<WorkerDeath>,
+    /// What was asked for on other nodes and is not there yet.
+    #[serde(default)]
+    pub hosts_asked: Option<HostsAsked>,
+}
+
+/// Places for workers that a driver has asked the backend for and that it has not placed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HostsAsked {
+    /// How many.
+    pub hosts: u32,
+    /// Since when the first of them has been waited for.
+    pub since: UnixMillis,
+    /// CPU cores of each.
+    pub num_cpus: f64,
+    /// GPUs of each.
+    pub num_gpus: f64,
+    /// Memory of each, in bytes.
+    pub memory_bytes: u64,
 }
 
 impl Heartbeat {

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
 
+/// Says in the refusal of a job that machines that could have held it were lost, and nothing of what it asks for is wrong.
+pub const NODES_STAYED_AWAY: &str = "did not come back in time";
+
 /// What an attempt of a job may use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resources {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fettle_core::admission::Room;
+use fettle_core::admission::Capacity;
 use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptSpec, BatchId, StageTimings, UnixMillis,
 };
@@ -42,22 +42,16 @@ pub enum ExecutorError {
     },
 }
 
-/// What the backend can give.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Capacity {
-    /// What jobs may use together now.
-    pub now: Room,
-    /// What they could use if all that the backend lost came back; what asks for more is refused.
-    pub most: Room,
-    /// The most memory that a single worker could get, in bytes.
-    pub memory_per_worker_max_bytes: u64,
-}
-
 /// What is seen of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// Its driver is alive.
     Running,
+    /// The backend has taken it and has no place for it yet.
+    Queued {
+        /// For people: how that was seen.
+        message: String,
+    },
     /// It is gone, proven, with what it left.
     Ended {
         /// How, as far as the driver or the backend could say.

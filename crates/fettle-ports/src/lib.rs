@@ -22,10 +22,8 @@ pub use events::{
     DeliveryAttempt, DeliveryFilter, DeliveryRecord, DeliveryStatus, DeliveryTarget, EventLog,
     StoredEvent,
 };
-pub use executor::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
-};
-pub use fettle_core::admission::Room;
+pub use executor::{Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome};
+pub use fettle_core::admission::{Capacity, Node, Presence, Room};
 pub use history::{HistoryEntry, HistoryQuery, HistoryRow, HistorySpan};
 pub use index::{
     Document, DocumentPage, DocumentQuery, Index, IndexError, NamedVector, ScoredDocument,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use fettle_api::{AdminKey, ApiState, Auth, QueryEmbedder};
@@ -175,6 +176,7 @@ fn config(args: &ServeArgs, data_dir: &Path, url: &str) -> anyhow::Result<Contro
         requests_per_second: args.rate_limit,
         default_resources: ControlConfig::standard_resources(),
         stuck: stuck_policy(args),
+        cold_start: Duration::from_secs(args.ray_cold_start_seconds),
         row_timeout_ms: args
             .row_timeout
             .map(|seconds| seconds.saturating_mul(1_000)),
@@ -230,6 +232,7 @@ async fn executor(
             control_url: url.to_owned(),
             jobs_max: args.ray_max_concurrent_jobs,
             workers_max: args.ray_max_workers,
+            node_wait: Duration::from_secs(args.ray_cold_start_seconds),
         };
         return Ok(Arc::new(RayExecutor::open(config).await?));
     }

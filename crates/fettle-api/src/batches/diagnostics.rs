@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use fettle_core::{Batch, Tier};
-use fettle_model::{BatchStatus, CollectionId, WorkStatus};
+use fettle_model::{BatchStatus, CollectionId, UnixMillis, WorkStatus};
 use fettle_ports::{BatchRecord, CollectionRecord, DocumentQuery, IndexError, StoreExt as _};
 use fettle_wire::batch::BatchModel;
 use fettle_wire::performance::{
@@ -71,8 +71,8 @@ pub(super) async fn diagnostics(
         has_failures: errors > 0 || failed_tier_count > 0,
         failed_tier_count,
         health: health(&model).to_owned(),
-        blocked_reason: blocked(&model),
-        stuck_seconds: None,
+        blocked_reason: blocked_reason(&state, run.as_ref(), &model),
+        stuck_seconds: stuck_seconds(&model, until),
         total_objects: record.object_count,
         next_actions: next_actions(insight.as_ref()),
         batch_id: model.batch_id,
@@ -85,9 +85,25 @@ fn health(model: &BatchModel) -> &'static str {
     match model.health.as_str() {
         "failed" | "degraded" => "degraded",
         "stuck" => "stuck",
+        "scaling" => "scaling",
         _ if blocked(model).is_some() => "scaling",
         _ => "ok",
     }
+}
+
+/// What it waits for: machines before anything else.
+fn blocked_reason(state: &ApiState, run: Option<&Batch>, model: &BatchModel) -> Option<String> {
+    let waits = run.map(|run| state.control().node_waits(run));
+    let first = waits.into_iter().flatten().min_by_key(|wait| wait.since);
+    let told = first.filter(|_| matches!(model.health.as_str(), "scaling" | "stuck"));
+    told.map(|wait| format!("cluster_cold_start: it lacks {}", wait.detail))
+        .or_else(|| blocked(model))
+}
+
+/// How long a stuck batch has not moved.
+fn stuck_seconds(model: &BatchModel, now: UnixMillis) -> Option<f64> {
+    let last = model.last_activity_at.filter(|_| model.health == "stuck")?;
+    Some(now.since(last.0) as f64 / 1000.0)
 }
 
 fn blocked(model: &BatchModel) -> Option<String> {

@@ -1,6 +1,7 @@
 //! How far a batch is, from counts and live reports.
 
 use fettle_core::{Batch, Job, JobState, Tier, Wait};
+use fettle_diagnose::Awaited;
 use fettle_model::{BatchStatus, Stage, StageTimings, UnixMillis, WorkStatus};
 use fettle_wire::progress::{
     BatchChunkStats, BatchPhaseDetail, BatchPhases, BatchProgress, BatchStageInfo,
@@ -217,7 +218,15 @@ pub(super) fn waits_for(job: &Job, insight: &Insight) -> Option<String> {
                 .and_then(|facts| facts.waiting.as_ref()?.detail.clone());
             Some(detail.unwrap_or_else(|| "free cores and memory".to_owned()))
         }
-        JobState::Pending | JobState::Active | JobState::Done { .. } => None,
+        JobState::Active => {
+            let facts = &insight.facts;
+            let wait = insight.job(&job.id)?.node_wait.as_ref()?;
+            let is_told = wait.what == Awaited::Driver
+                && (wait.is_cold_start(facts.now, facts.cold_start_ms)
+                    || wait.is_overdue(facts.now, facts.cold_start_ms));
+            is_told.then(|| wait.detail.clone())
+        }
+        JobState::Pending | JobState::Done { .. } => None,
     }
 }
 

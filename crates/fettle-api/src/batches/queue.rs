@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use fettle_control::QueuedJob;
 use fettle_core::{Batch, Job, JobState, Wait};
+use fettle_diagnose::Awaited;
 use fettle_model::{BatchStatus, UnixMillis};
 use fettle_ports::{BatchFilter, Page};
 use fettle_wire::batch_queue::{QueueCapacity, QueueStatus, QueuedJobInfo};
@@ -49,7 +50,9 @@ pub(super) fn context(
         .jobs()
         .filter_map(|(tier_num, job)| {
             let reason = progress::waits_for(job, insight)?;
+            let is_for_nodes = insight.job(&job.id).is_some_and(|facts| facts.node_wait.is_some());
             let kind = match &job.state {
+                JobState::Waiting(Wait::Capacity { .. }) | JobState::Active if is_for_nodes => "nodes",
                 JobState::Waiting(Wait::Capacity { .. }) => "capacity",
                 JobState::Waiting(Wait::Backoff { .. }) => "backoff",
                 _ => "preparing",
@@ -81,7 +84,14 @@ pub(super) fn context(
 
 /// Since when a job waits.
 fn since(insight: &Insight, job: &Job) -> Option<UnixMillis> {
-    insight.job(&job.id)?.waiting.as_ref()?.since
+    let facts = insight.job(&job.id)?;
+    match &facts.waiting {
+        Some(wait) => wait.since,
+        None => {
+            let wait = facts.node_wait.as_ref()?;
+            (wait.what == Awaited::Driver).then_some(wait.since)
+        }
+    }
 }
 
 /// Other batches of the tenant that are admitted before this one.

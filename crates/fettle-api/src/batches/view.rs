@@ -269,14 +269,23 @@ fn health(state: &ApiState, run: &Batch) -> &'static str {
     } else {
         state.control().detect_stuck(&run.id, None)
     };
+    let waits = state.control().node_waits(run);
+    let (now, cold_start_ms) = (state.now(), state.control().cold_start_ms());
     let any = |kind| found.iter().any(|finding| finding.kind == kind);
     match run.status {
         BatchStatus::Failed => "failed",
         BatchStatus::CompletedWithErrors => "degraded",
         _ if found.iter().any(StuckFinding::is_called_stuck) => "stuck",
+        _ if waits.iter().any(|wait| wait.is_overdue(now, cold_start_ms)) => "stuck",
         _ if has_failed_rows => "degraded",
         _ if any(StuckKind::Starved) => "starved",
         _ if !found.is_empty() => "slow",
+        _ if waits
+            .iter()
+            .any(|wait| wait.is_cold_start(now, cold_start_ms)) =>
+        {
+            "scaling"
+        }
         _ => "healthy",
     }
 }

@@ -107,6 +107,7 @@ impl Executor for PretendExecutor {
             now: all,
             most: all,
             memory_per_worker_max_bytes: 8 << 30,
+            nodes: Vec::new(),
         }
     }
 

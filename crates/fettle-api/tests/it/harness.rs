@@ -197,6 +197,7 @@ fn config(data: &Path) -> ControlConfig {
         requests_per_second: None,
         default_resources: ControlConfig::standard_resources(),
         stuck: fettle_control::StuckPolicy::default(),
+        cold_start: Duration::from_secs(1200),
         row_timeout_ms: None,
         price_per_compute_hour: Some(3.6),
         token_secret: [7; 32],

@@ -71,6 +71,14 @@ pub struct ServeArgs {
         value_name = "WORKERS"
     )]
     pub ray_max_workers: u32,
+    /// Seconds that a node of the Ray cluster may take to come up or come back: what only it could hold waits so long, and is then refused
+    #[arg(
+        long,
+        env = "FETTLE_RAY_COLD_START_SECONDS",
+        default_value_t = 1200,
+        value_name = "SECONDS"
+    )]
+    pub ray_cold_start_seconds: u64,
     /// Where the nodes of a cluster reach this server, such as http://10.0.0.1:8420; the address it listens on when left out
     #[arg(long, env = "FETTLE_ADVERTISE_URL", value_name = "URL")]
     pub advertise_url: Option<String>,

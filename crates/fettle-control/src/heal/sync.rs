@@ -46,7 +46,7 @@ pub(super) async fn heal(site: &Site<'_>) -> Result<Vec<HealFinding>, RequestErr
 fn told(id: &AttemptId, live: &LiveAttempt, seen: &Observation) -> Option<HealFinding> {
     let finding = |kind, summary| Some(HealFinding::new(kind, summary).about(id));
     match seen {
-        Observation::Running => None,
+        Observation::Running | Observation::Queued { .. } => None,
         // Planned and not started yet.
         Observation::Unknown if live.status == AttemptStatus::Planned => None,
         Observation::Unknown => finding(

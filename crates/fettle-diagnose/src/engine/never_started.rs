@@ -2,7 +2,7 @@
 //!
 //! Owns failures without a run. It must not read evidence of runs.
 
-use fettle_model::{AttemptStatus, FailureCategory, WorkStatus};
+use fettle_model::{AttemptStatus, FailureCategory, NODES_STAYED_AWAY, WorkStatus};
 
 use crate::case::{Case, CaseKind, Standing};
 use crate::facts::BatchFacts;
@@ -30,6 +30,15 @@ fn case(scope: &JobScope<'_>) -> Option<Case> {
     let never_admitted = job.attempts.is_empty() && job.rows_submitted.is_some();
     let never_begun = job.attempts.last().is_some_and(|last| last.exit.is_none());
     let is_refused = never_begun && told.contains(REFUSED_FOR_GOOD);
+    if told.contains(NODES_STAYED_AWAY) {
+        let reason = format!("The job {of} waited for a node that was lost{told}.");
+        let advice = format!(
+            "Start such a node, then retry tier {}.",
+            scope.tier.tier_num
+        );
+        let kind = CaseKind::BackendRefused;
+        return Some(not_started(scope, kind, 0.9, reason, advice));
+    }
     if never_admitted || is_refused || scope.was_refused_after_its_last_attempt() {
         return Some(refused(
             scope,
@@ -54,6 +63,17 @@ fn case(scope: &JobScope<'_>) -> Option<Case> {
         ),
         Some(_) => return None,
     };
+    Some(not_started(scope, kind, confidence, reason, advice))
+}
+
+fn not_started(
+    scope: &JobScope<'_>,
+    kind: CaseKind,
+    confidence: f64,
+    reason: String,
+    advice: String,
+) -> Case {
+    let tier_num = scope.tier.tier_num;
     let mut case = scope.case(kind, Standing::Cause, scope.ended_at());
     case.category = Some(FailureCategory::Infrastructure);
     case.confidence = confidence;
@@ -69,7 +89,7 @@ fn case(scope: &JobScope<'_>) -> Option<Case> {
         expected_effect: "the tier is prepared and started again".to_owned(),
         confidence: 0.5,
     }];
-    Some(case)
+    case
 }
 
 fn evidence(scope: &JobScope<'_>, kind: CaseKind) -> crate::finding::EvidenceLine {
@@ -173,6 +193,26 @@ mod tests {
             overrides,
         };
         assert_eq!(cases(&facts)[0].actions[0].kind, expected);
+    }
+
+    #[test]
+    fn a_node_that_stayed_away_is_infrastructure_and_can_be_tried_again() {
+        let mut facts = fixture::failed(AttemptExit::Finished, vec![]);
+        let job = &mut facts.tiers[0].jobs[0];
+        job.attempts.clear();
+        job.end_reason = Some(format!(
+            "no node can hold it; what could have held it {NODES_STAYED_AWAY}: n1"
+        ));
+        check(
+            &facts,
+            CaseKind::BackendRefused,
+            FailureCategory::Infrastructure,
+        );
+        let found = cases(&facts);
+        assert!(matches!(
+            found[0].actions[0].kind,
+            RemedyKind::RetryTier { .. }
+        ));
     }
 
     #[test]

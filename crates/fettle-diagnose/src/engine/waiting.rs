@@ -5,7 +5,7 @@
 use fettle_model::{AttemptStatus, UnixMillis, WorkStatus};
 
 use crate::case::{Case, CaseKind, Standing};
-use crate::facts::{AttemptFacts, BatchFacts, WaitFacts, WaitReason};
+use crate::facts::{AttemptFacts, Awaited, BatchFacts, NodeWait, WaitFacts, WaitReason};
 use crate::remedy::{HealAction, RemedyAction, RemedyKind};
 use crate::scope::{JobScope, jobs};
 use crate::words;
@@ -23,9 +23,10 @@ const NO_PROGRESS_PACE: u64 = 10;
 pub(crate) fn cases(facts: &BatchFacts) -> Vec<Case> {
     jobs(facts)
         .filter(|scope| scope.job.status == WorkStatus::InProgress)
-        .filter_map(|scope| match &scope.job.waiting {
-            Some(wait) => Some(waiting(&scope, wait)),
-            None => moving(&scope),
+        .filter_map(|scope| match (&scope.job.waiting, &scope.job.node_wait) {
+            (Some(_), Some(lack)) => Some(case(&scope, for_nodes(&scope, lack))),
+            (Some(wait), None) => Some(waiting(&scope, wait)),
+            (None, _) => moving(&scope),
         })
         .collect()
 }
@@ -97,11 +98,6 @@ fn waiting(scope: &JobScope<'_>, wait: &WaitFacts) -> Case {
             format!("The job {of} has waited for an earlier batch for {age}{detail}."),
             Some("Raise its priority, or wait for the earlier batch.".to_owned()),
         ),
-        WaitReason::ColdCluster => (
-            CaseKind::WaitingForCapacity,
-            format!("The job {of} has waited for the cluster to start for {age}{detail}."),
-            None,
-        ),
         WaitReason::Capacity => (
             CaseKind::WaitingForCapacity,
             format!(
@@ -142,8 +138,12 @@ fn waiting(scope: &JobScope<'_>, wait: &WaitFacts) -> Case {
 fn moving(scope: &JobScope<'_>) -> Option<Case> {
     let attempt = live(scope)?;
     let said = match attempt.status {
-        AttemptStatus::Planned | AttemptStatus::Submitted => slow_start(scope, attempt)?,
-        AttemptStatus::Running => silent(scope, attempt).or_else(|| no_progress(scope, attempt))?,
+        AttemptStatus::Planned | AttemptStatus::Submitted => {
+            cold_start(scope).or_else(|| slow_start(scope, attempt))?
+        }
+        AttemptStatus::Running => silent(scope, attempt)
+            .or_else(|| no_progress(scope, attempt))
+            .or_else(|| cold_start(scope))?,
         AttemptStatus::Cancelling | AttemptStatus::Ended | AttemptStatus::Lost => return None,
     };
     Some(case(scope, said))
@@ -159,6 +159,54 @@ fn heal(scope: &JobScope<'_>, action: HealAction, expected_effect: &str) -> Opti
         expected_effect: expected_effect.to_owned(),
         confidence: 0.6,
     })
+}
+
+fn cold_start(scope: &JobScope<'_>) -> Option<Said> {
+    let (now, window_ms) = (scope.facts.now, scope.facts.cold_start_ms);
+    let lack = scope.job.node_wait.as_ref()?;
+    // A driver that no place was found for in that time is late; hosts are only missed.
+    let is_told = lack.is_cold_start(now, window_ms)
+        || (lack.what == Awaited::Hosts && now.since(lack.since) >= window_ms);
+    is_told.then(|| for_nodes(scope, lack))
+}
+
+/// The cluster lacks machines, or places on them.
+fn for_nodes(scope: &JobScope<'_>, lack: &NodeWait) -> Said {
+    let (facts, of) = (scope.facts, scope.of_tier());
+    let age = words::duration(facts.now.since(lack.since));
+    let window = words::duration(facts.cold_start_ms);
+    let (reason, source, advice) = match lack.what {
+        Awaited::Node => (
+            format!("The job {of} has waited {age} for a node that is not there."),
+            "nodes of the cluster",
+            format!(
+                "Start such a node, or submit it with what the living nodes have; a lost node is waited for {window}, then the job is refused."
+            ),
+        ),
+        Awaited::Driver => (
+            format!("The cluster has taken the job {of} and has had no place for it for {age}."),
+            "the backend's word on the attempt",
+            "See whether the nodes that could hold it are there and what runs on them.".to_owned(),
+        ),
+        Awaited::Hosts => (
+            format!(
+                "The job {of} works with the workers that it has; more were asked for {age} ago and are not placed yet."
+            ),
+            "heartbeat of the driver",
+            "Nothing needs to be done: it goes on without them. See whether other nodes have so much left."
+                .to_owned(),
+        ),
+    };
+    Said {
+        kind: CaseKind::WaitingForNodes,
+        confidence: 0.95,
+        since: lack.since,
+        reason: format!("{reason} It lacks {}.", words::clause(&lack.detail)),
+        source,
+        raw: Some(lack.detail.clone()),
+        advice: Some(advice),
+        action: None,
+    }
 }
 
 fn slow_start(scope: &JobScope<'_>, attempt: &AttemptFacts) -> Option<Said> {
@@ -299,6 +347,45 @@ mod tests {
         });
         check(&facts, CaseKind::BackingOff);
         assert!(cases(&facts)[0].reason.contains("in 4 s"));
+    }
+
+    #[test]
+    fn a_wait_for_nodes_is_a_cold_start_until_its_window_is_over() {
+        let mut facts = fixture::running();
+        facts.cold_start_ms = 100_000;
+        let since = facts.now;
+        let lack = |what| {
+            Some(NodeWait {
+                what,
+                since,
+                detail: "a node with 1 GPU(s)".into(),
+            })
+        };
+        // A driver that waits for its place: late once the window is over.
+        facts.tiers[0].jobs[0].attempts[0].status = AttemptStatus::Submitted;
+        facts.tiers[0].jobs[0].node_wait = lack(Awaited::Driver);
+        assert!(cases(&facts).is_empty(), "that is a normal start");
+        after(&mut facts, 20_000);
+        check(&facts, CaseKind::WaitingForNodes);
+        assert!(cases(&facts)[0].reason.contains("a node with 1 GPU(s)"));
+        after(&mut facts, 100_000);
+        check(&facts, CaseKind::SlowStart);
+        // Places for more workers: told for as long as they are missed, and never called more than that.
+        facts.tiers[0].jobs[0].attempts[0].status = AttemptStatus::Running;
+        facts.tiers[0].jobs[0].last_heartbeat_at = Some(facts.now);
+        facts.tiers[0].jobs[0].last_activity_at = Some(facts.now);
+        facts.tiers[0].jobs[0].node_wait = lack(Awaited::Hosts);
+        check(&facts, CaseKind::WaitingForNodes);
+        // A job that waits for the node itself.
+        let job = &mut facts.tiers[0].jobs[0];
+        job.attempts.clear();
+        job.waiting = Some(WaitFacts {
+            reason: WaitReason::Capacity,
+            since: Some(since),
+            detail: None,
+        });
+        job.node_wait = lack(Awaited::Node);
+        check(&facts, CaseKind::WaitingForNodes);
     }
 
     #[test]

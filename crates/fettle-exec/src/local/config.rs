@@ -69,6 +69,7 @@ impl LocalConfig {
             now: all,
             most: all,
             memory_per_worker_max_bytes: memory_bytes,
+            nodes: Vec::new(),
         }
     }
 }

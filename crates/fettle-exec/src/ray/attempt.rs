@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use fettle_confine::{AttemptDir, read_json, write_atomically};
 use fettle_model::{AttemptId, UnixMillis};
-use fettle_ports::executor::{Capacity, ExecutorError, Observation};
+use fettle_ports::Capacity;
+use fettle_ports::executor::{ExecutorError, Observation};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
@@ -106,7 +107,9 @@ impl Inner {
 
     /// What the cluster can give, and how many jobs it may be given.
     pub(super) fn capacity(&self) -> Capacity {
-        self.cluster.seen().capacity(now(), self.config.jobs_max)
+        self.cluster
+            .seen()
+            .capacity(now(), self.config.node_wait, self.config.jobs_max)
     }
 
     /// What is seen of an attempt, one of `among` that are asked for.
@@ -182,9 +185,11 @@ impl Inner {
             let record = verdict::vanished(message, Some(node), dir.stop().exists(), now());
             return end(dir, record).await;
         }
-        if job.status == JobStatus::Running {
-            self.keep_logs_now_and_then(attempt);
+        if job.status == JobStatus::Pending {
+            let message = "a node: Ray has taken the job, says PENDING and names none".to_owned();
+            return Ok(Observation::Queued { message });
         }
+        self.keep_logs_now_and_then(attempt);
         Ok(Observation::Running)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fettle_confine::{read_json, write_atomically};
 use fettle_model::UnixMillis;
-use fettle_ports::{Capacity, Room};
+use fettle_ports::{Capacity, Presence, Room};
 use serde::{Deserialize, Serialize};
 
 use super::api::{Node, RayApi, RayError};
@@ -17,9 +17,6 @@ use crate::record::now;
 
 /// How often the cluster is looked at: two cheap calls, whatever runs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A machine that reboots, or one that an autoscaler puts in a lost one's place, is there within this; a job that needs it waits so
-/// long, in milliseconds.
-const NODE_BACK_WITHIN_MS: u64 = 10 * 60 * 1_000;
 /// Nodes that are kept: the living ones and the dead ones that attempts may have run on.
 const DEAD_NODES_KEPT_MAX: usize = 1_000;
 
@@ -43,22 +40,47 @@ impl Seen {
         self.nodes.iter().filter(|node| node.is_alive())
     }
 
-    /// The nodes that live, and those that were lost a moment ago and whose place nobody has taken.
-    pub(super) fn expected(&self, now: UnixMillis) -> impl Iterator<Item = &Node> {
+    /// Whether a node is there, was lost within `wait`, or longer ago. `None` where another one has its place.
+    fn presence(&self, node: &Node, now: UnixMillis, wait: Duration) -> Option<Presence> {
+        if node.is_alive() {
+            return Some(Presence::Alive);
+        }
+        let lost_at = UnixMillis(node.end_time_ms);
+        let is_replaced = self.alive().any(|other| other.node_ip == node.node_ip);
+        let is_recent = u128::from(now.since(lost_at)) < wait.as_millis();
+        match (is_replaced, is_recent) {
+            (true, _) => None,
+            (false, true) => Some(Presence::Expected(lost_at)),
+            (false, false) => Some(Presence::GivenUp(lost_at)),
+        }
+    }
+
+    /// The nodes that live, and those that were lost within `wait` and whose place nobody has taken.
+    pub(super) fn expected(&self, now: UnixMillis, wait: Duration) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(move |node| {
-            let is_replaced = || self.alive().any(|other| other.node_ip == node.node_ip);
-            let is_recent = now.since(UnixMillis(node.end_time_ms)) < NODE_BACK_WITHIN_MS;
-            node.is_alive() || (is_recent && !is_replaced())
+            let presence = self.presence(node, now, wait);
+            matches!(presence, Some(Presence::Alive | Presence::Expected(_)))
         })
     }
 
     /// What all nodes can give, and the most memory that one can. An attempt runs on one node.
-    pub(super) fn capacity(&self, now: UnixMillis, jobs_max: u32) -> Capacity {
-        let largest = self.expected(now).map(|node| node.total("memory"));
+    pub(super) fn capacity(&self, now: UnixMillis, wait: Duration, jobs_max: u32) -> Capacity {
+        let largest = self.expected(now, wait).map(|node| node.total("memory"));
+        let nodes = self.nodes.iter().filter_map(|node| {
+            Some(fettle_ports::Node {
+                name: node.node_ip.clone(),
+                num_cpus: node.total("CPU"),
+                num_gpus: node.total("GPU"),
+                // Whole bytes far below 2^53.
+                memory_bytes: node.total("memory") as u64,
+                presence: self.presence(node, now, wait)?,
+            })
+        });
         Capacity {
             now: sum(self.alive(), jobs_max),
-            most: sum(self.expected(now), jobs_max),
+            most: sum(self.expected(now, wait), jobs_max),
             memory_per_worker_max_bytes: largest.fold(0.0, f64::max) as u64,
+            nodes: nodes.collect(),
         }
     }
 }
@@ -191,6 +213,8 @@ fn merged(before: &Seen, session: &str, mut nodes: Vec<Node>) -> Vec<Node> {
 mod tests {
     use super::*;
 
+    const WAIT: Duration = Duration::from_secs(600);
+
     fn node(id: &str, state: &str, cpus: f64) -> Node {
         serde_json::from_value(serde_json::json!({
             "node_id": id, "node_ip": "127.0.0.2", "state": state,
@@ -215,7 +239,7 @@ mod tests {
             ],
             ..Seen::default()
         };
-        let capacity = seen.capacity(UnixMillis(100_000), 7);
+        let capacity = seen.capacity(UnixMillis(100_000), WAIT, 7);
         assert_eq!(
             (capacity.now.num_cpus, capacity.now.memory_bytes),
             (5.0, 5000)
@@ -223,8 +247,17 @@ mod tests {
         assert_eq!(capacity.most.num_cpus, 14.0);
         assert_eq!((capacity.now.jobs, capacity.most.jobs), (7, 7));
         assert_eq!(capacity.memory_per_worker_max_bytes, 9000);
-        let later = seen.capacity(UnixMillis(2_000_000), 7);
+        let later = seen.capacity(UnixMillis(2_000_000), WAIT, 7);
         assert_eq!(later.most.num_cpus, 5.0);
+        let presence = |capacity: &Capacity| -> Vec<Presence> {
+            capacity.nodes.iter().map(|node| node.presence).collect()
+        };
+        let lost_at = UnixMillis(99_000);
+        let alive = Presence::Alive;
+        let expected = Presence::Expected(lost_at);
+        assert_eq!(presence(&capacity), [alive, alive, expected]);
+        let given_up = Presence::GivenUp(lost_at);
+        assert_eq!(presence(&later), [alive, alive, given_up]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! once. The token travels in the job's environment: whoever may read that may run any code on the cluster.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fettle_confine::{ATTEMPT_MARKER_ENV, write_atomically};
 use fettle_model::{AttemptId, AttemptSpec, Resources};
@@ -66,7 +67,7 @@ impl Inner {
         }
         let seen = self.cluster.seen();
         if seen.outage.is_none() {
-            fits(attempt, &spec.resources, &seen)?;
+            fits(attempt, &spec.resources, &seen, self.config.node_wait)?;
         }
         let package = self.package().await;
         let package = package.map_err(|error| unavailable(attempt, error))?;
@@ -155,7 +156,12 @@ fn submission(spec: &AttemptSpec, token: &str, package: &Package, workers_max: u
 }
 
 /// Whether some node can hold the attempt. Ray would let it wait for a quarter of an hour and then say that it took too long.
-fn fits(attempt: &AttemptId, asked: &Resources, seen: &Seen) -> Result<(), ExecutorError> {
+fn fits(
+    attempt: &AttemptId,
+    asked: &Resources,
+    seen: &Seen,
+    node_wait: Duration,
+) -> Result<(), ExecutorError> {
     let holds = |node: &Node| {
         node.total("CPU") >= asked.num_cpus
             && node.total("GPU") >= asked.num_gpus
@@ -178,7 +184,7 @@ fn fits(attempt: &AttemptId, asked: &Resources, seen: &Seen) -> Result<(), Execu
         most("GPU"),
         most("memory") / f64::from(1 << 20),
     );
-    if seen.expected(now()).any(holds) {
+    if seen.expected(now(), node_wait).any(holds) {
         return Err(unavailable(attempt, message));
     }
     Err(ExecutorError::Refused {
@@ -217,7 +223,7 @@ mod tests {
                 nodes,
                 ..Seen::default()
             };
-            fits(&attempt, &asked, &seen)
+            fits(&attempt, &asked, &seen, Duration::from_secs(600))
         };
         let small = || node("127.0.0.2", "ALIVE", 2.0);
         assert!(fits(small(), node("127.0.0.3", "ALIVE", 4.0)).is_ok());

@@ -153,6 +153,7 @@ pub(super) fn facts(job: &Job, attempts: &[Attempt], limit: u64) -> BatchFacts {
         last_activity_at: None,
         last_heartbeat_at: None,
         waiting: None,
+        node_wait: None,
         started_at: None,
         ended_at: None,
     };
@@ -175,6 +176,7 @@ pub(super) fn facts(job: &Job, attempts: &[Attempt], limit: u64) -> BatchFacts {
         error_counts: vec![],
         last_good: vec![],
         node_memory_bytes: Some(NODE_BYTES),
+        cold_start_ms: 0,
     }
 }
 

@@ -447,6 +447,7 @@ impl Driver {
         let (crew, schedule, steps) = (&mut self.crew, &self.schedule, &self.steps);
         let rows_finished = self.schedule.ended_rows().saturating_sub(self.unposted);
         let (rows_total, last_progress_at) = (self.rows_total, self.last_progress_at);
+        let hosts_asked = self.hosts.asked();
         self.heart.beat(|seq, worker_deaths| Heartbeat {
             seq,
             at: clock::now(),
@@ -460,6 +461,7 @@ impl Driver {
                 .collect(),
             steps: steps.clone(),
             worker_deaths,
+            hosts_asked,
         });
     }
 

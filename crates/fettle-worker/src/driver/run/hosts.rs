@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use fettle_model::{AttemptSpec, ProcessExit};
+use fettle_model::report::HostsAsked;
+use fettle_model::{AttemptSpec, ProcessExit, UnixMillis};
 
 use super::Driver;
 use super::phase::Phase;
@@ -24,6 +25,20 @@ use crate::schedule::DeathCause;
 /// take the nodes with them, and the driver's own workers do the rest.
 const LOSSES_MAX: u32 = 5;
 
+/// A place on another node.
+enum Place {
+    /// It is asked for since then.
+    Asked(UnixMillis),
+    /// It is on this node.
+    On(String),
+}
+
+impl Place {
+    fn is_asked(&self) -> bool {
+        matches!(self, Self::Asked(_))
+    }
+}
+
 /// The places on other nodes.
 pub(super) struct Hosts {
     command: Option<BrokerCommand>,
@@ -32,8 +47,8 @@ pub(super) struct Hosts {
     hosts_max: u32,
     /// Hosts that `serve` lets it have for now.
     granted: u32,
-    /// By the number of its worker, with its node once it is placed.
-    places: BTreeMap<u32, Option<String>>,
+    /// By the number of its worker.
+    places: BTreeMap<u32, Place>,
     next_number: u32,
     losses: u32,
     /// Time that workers were ready for rows, added up, in milliseconds.
@@ -86,7 +101,10 @@ impl Hosts {
 
     /// Starts the worker of a place, if that is on another node.
     pub(super) fn start(&self, worker: u32) -> Option<Body> {
-        let node = self.places.get(&worker)?.clone()?;
+        let Some(Place::On(node)) = self.places.get(&worker) else {
+            return None;
+        };
+        let node = node.clone();
         let there = There {
             number: worker,
             node,
@@ -97,6 +115,22 @@ impl Hosts {
         };
         there.tell(&ToHost::Start);
         Some(Body::There(Box::new(there)))
+    }
+
+    /// What is asked for and not there yet.
+    pub(super) fn asked(&self) -> Option<HostsAsked> {
+        let asked = self.places.values().filter_map(|place| match place {
+            Place::Asked(since) => Some(*since),
+            Place::On(_) => None,
+        });
+        let since = asked.clone().min()?;
+        Some(HostsAsked {
+            hosts: u32::try_from(asked.count()).unwrap_or(u32::MAX),
+            since,
+            num_cpus: self.resources.num_cpus,
+            num_gpus: self.resources.num_gpus,
+            memory_bytes: self.resources.memory_bytes,
+        })
     }
 
     /// Ends all of them at once.
@@ -147,7 +181,7 @@ impl Driver {
             .places
             .iter()
             .rev()
-            .filter(|(_, node)| node.is_none());
+            .filter(|(_, place)| place.is_asked());
         let there = self.hosts.places.len();
         // An estimate that wavers must not make them come and go.
         let surplus = if wanted * 2 <= there {
@@ -163,7 +197,7 @@ impl Driver {
 
     /// Lets those end that are more than `serve` grants, when they have done the rows that they have: others need the room.
     pub(super) async fn shrink(&mut self) {
-        let placed = self.hosts.places.iter().filter(|(_, node)| node.is_some());
+        let placed = self.hosts.places.iter().filter(|(_, it)| !it.is_asked());
         let placed: Vec<u32> = placed.map(|(worker, _)| *worker).collect();
         for worker in placed.into_iter().skip(self.hosts.granted as usize) {
             if let Some(worker) = self.crew.get_mut(&worker)
@@ -197,7 +231,7 @@ impl Driver {
         }
         let worker = hosts.next_number;
         hosts.next_number += 1;
-        hosts.places.insert(worker, None);
+        hosts.places.insert(worker, Place::Asked(clock::now()));
         if let Some(broker) = &hosts.broker {
             broker.ask(worker, &hosts.resources);
         }
@@ -215,7 +249,7 @@ impl Driver {
         };
         tracing::info!(worker = number, node, "a host is there");
         self.ending.keep_node(&node);
-        *place = Some(node);
+        *place = Place::On(node);
         self.schedule.add_place(number);
         self.start(number);
     }
@@ -241,8 +275,10 @@ impl Driver {
 
     /// A host is gone with its worker. The rows are not to blame.
     pub(super) async fn on_lost(&mut self, number: u32, message: String) {
-        let Some(node) = self.hosts.places.remove(&number) else {
-            return;
+        let node = match self.hosts.places.remove(&number) {
+            Some(Place::On(node)) => node,
+            Some(Place::Asked(_)) => String::new(),
+            None => return,
         };
         self.schedule.remove_place(number);
         let worker = self.crew.remove(&number);
@@ -258,7 +294,6 @@ impl Driver {
         if self.hosts.losses >= LOSSES_MAX && self.hosts.command.take().is_some() {
             tracing::warn!("{LOSSES_MAX} hosts were lost in a row; no more are asked for");
         }
-        let node = node.unwrap_or_default();
         self.ending
             .keep_backend_message(format!("host of worker {number} on {node}: {message}"));
         if let Some(worker) = worker.filter(|worker| !worker.has_been_told_to_end) {
