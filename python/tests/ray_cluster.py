@@ -137,16 +137,19 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = 120.0) ->
 class Cluster:
     """A head with one core, and a node with two; they do not see the folder `hidden`, and with `apart` not each other's files."""
 
-    def __init__(self, hidden: Path, apart: bool = False) -> None:
+    def __init__(self, hidden: Path, apart: bool = False, settings: dict[str, str] | None = None) -> None:
         self.hidden = hidden
         self.apart = apart
+        # Of the head alone.
+        self.settings = settings or {}
         # Ray makes sockets below it, whose paths may be a hundred bytes long.
         self.folder = Path(tempfile.mkdtemp(prefix="fr", dir="/tmp"))
         self.port = PORT
 
     def ray(self, *arguments: str, check: bool = True, full: str | None = None, settings: dict[str, str] | None = None) -> None:
         path = f"{ray_binary().parent}:{os.environ['PATH']}"
-        environment = {**os.environ, **SETTINGS, **(settings or {}), "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+        more = self.settings if "--head" in arguments else settings or {}
+        environment = {**os.environ, **SETTINGS, **more, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
         # As on other machines: nothing but Ray, and a way to `serve`.
         hide = f'mount -t tmpfs none {self.hidden} && exec "$@"'
         if full:

@@ -38,9 +38,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(data: Path) -> Iterator[Cluster]:
+def port() -> int:
+    """Where serve listens."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def cluster(data: Path, port: int) -> Iterator[Cluster]:
+    """A cluster that tells serve what befalls its nodes."""
     with ray_cluster.only_loopback():
-        cluster = Cluster(data)
+        # It does not find the cluster, and has said by then where that may tell.
+        start_server(data, data, port, "--executor", "ray", "--ray-address", DASHBOARD).process.wait(timeout=60)
+        address = (data / "fettle" / "ray-events-url").read_text().strip()
+        agent = "RAY_DASHBOARD_AGGREGATOR_AGENT"
+        events = {f"{agent}_EVENTS_EXPORT_ADDR": address, f"{agent}_EXPOSABLE_EVENT_TYPES": "NODE_LIFECYCLE_EVENT"}
+        cluster = Cluster(data, settings={"RAY_enable_ray_event": "1", **events})
         try:
             cluster.start()
             yield cluster
@@ -50,9 +62,9 @@ def cluster(data: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Cluster, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(cluster: Cluster, data: Path, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     files = tmp_path_factory.mktemp("files")
-    running = start_server(data, files, free_port(), "--executor", "ray", "--ray-address", DASHBOARD)
+    running = start_server(data, files, port, "--executor", "ray", "--ray-address", DASHBOARD)
     try:
         wait_until_ready(running)
         yield running
@@ -210,6 +222,27 @@ def test_the_loss_of_the_drivers_node_is_told_and_the_work_waits_for_a_node(api:
         return
     assert told["status"] == "COMPLETED", told
     assert len(run.documents()) == 12
+
+
+def test_a_node_that_is_taken_away_before_its_time_is_told_as_that(
+    api: Api, server: Server, cluster: Cluster, plugin: str
+) -> None:
+    if ray_cluster.release() < (2, 60):
+        pytest.skip("earlier releases tell less")
+    run = Run(api, plugin, slow(40, 0.5), num_cpus=2)
+    run.attempt()
+    wait_for("a row is done", lambda: len(run.documents()) > 0)
+    cluster.drain_node(deadline_seconds=600)
+    cluster.kill_node()
+    wait_for("the node is dead", lambda: "ALIVE" not in [node["state"] for node in cluster.nodes() if not node["is_head_node"]])
+    cluster.start_node()
+    assert run.ended()["status"] == "COMPLETED"
+    told = run.diagnosis()
+    assert [event["event_type"] for event in told["infrastructure_events"]] == ["preemption"], told
+    assert "Ray had been told that it would be taken away" in str(told), told
+    # The address is a secret.
+    secret = (server.log.parent / "fettle" / "ray-events-url").read_text().strip().rsplit("/", 1)[1]
+    assert secret not in server.log.read_text()
 
 
 def test_serve_is_killed_and_the_next_one_takes_the_job_up(api: Api, server: Server, cluster: Cluster, plugin: str) -> None:

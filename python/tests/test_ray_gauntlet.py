@@ -18,10 +18,10 @@ import requests
 from conftest import OVER, Api, Server, unique
 from ray_cluster import DASHBOARD, NODE, Cluster, processes, wait_for
 from test_plugins import MANIFEST, fettle
-from test_ray import Run, api, cluster, data, driver, server, slow, workers
+from test_ray import Run, api, cluster, data, driver, port, server, slow, workers
 from test_ray_heal import remove, status, submit
 
-__all__ = ["api", "cluster", "data", "server"]
+__all__ = ["api", "cluster", "data", "port", "server"]
 
 PAGE = os.environ.get("FETTLE_RAY_GAUNTLET", "")
 pytestmark = [
@@ -343,6 +343,15 @@ def test_the_drivers_node_is_preempted(api: Api, cluster: Cluster, deeds: str) -
 
     told = "Terminated due to preemption: spot instance reclaimed"
     node_trial(api, cluster, deeds, "drain with preemption, killed after its deadline", preempt, told, "preemption")
+
+
+def test_the_drivers_node_is_taken_away_before_its_time(api: Api, cluster: Cluster, deeds: str) -> None:
+    def preempt() -> None:
+        cluster.drain_node(deadline_seconds=600)
+        cluster.kill_node()
+
+    told = "Ray had been told that it would be taken away"
+    node_trial(api, cluster, deeds, "drain with preemption, killed before its deadline", preempt, told, "preemption")
 
 
 def test_ray_kills_for_lack_of_memory(api: Api, cluster: Cluster, deeds: str) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import ray_cluster
 import requests
-from conftest import Api, Server, free_port, make_api, start_server, stop_server, wait_until_ready
+from conftest import Api, Server, make_api, start_server, stop_server, wait_until_ready
 from ray_cluster import DASHBOARD, Cluster, wait_for
-from test_ray import Run, cluster, data, driver, plugin, slow
+from test_ray import Run, cluster, data, driver, plugin, port, slow
 
-__all__ = ["cluster", "data", "plugin"]
+__all__ = ["cluster", "data", "plugin", "port"]
 
 pytestmark = pytest.mark.skipif(ray_cluster.reason_to_skip() is not None, reason=str(ray_cluster.reason_to_skip()))
 
@@ -24,10 +24,10 @@ JOBS_MAX = 2
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Cluster, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(cluster: Cluster, data: Path, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     files = tmp_path_factory.mktemp("files")
     ray = ["--executor", "ray", "--ray-address", DASHBOARD, "--ray-max-concurrent-jobs", str(JOBS_MAX)]
-    running = start_server(data, files, free_port(), *ray)
+    running = start_server(data, files, port, *ray)
     try:
         wait_until_ready(running)
         yield running

@@ -12,9 +12,9 @@ import ray_cluster
 from conftest import Api, Server, unique
 from ray_cluster import Cluster, processes, wait_for
 from test_plugins import MANIFEST, fettle
-from test_ray import Run, api, data, driver, server
+from test_ray import Run, api, data, driver, port, server
 
-__all__ = ["api", "data", "server"]
+__all__ = ["api", "data", "port", "server"]
 
 pytestmark = pytest.mark.skipif(ray_cluster.reason_to_skip() is not None, reason=str(ray_cluster.reason_to_skip()))
 

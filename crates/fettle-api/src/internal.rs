@@ -1,4 +1,5 @@
-//! Reports of drivers and workers, and what those on other machines fetch, each with its attempt's own token.
+//! Reports of drivers and workers, and what those on other machines fetch, each with its attempt's own token; and what the backend
+//! tells of itself.
 //!
 //! Owns the door only: what a report means is the control room's.
 
@@ -27,6 +28,9 @@ const REPORT_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// An artifact is a picture or a sound that an extractor has cut out or made smaller.
 const ARTIFACT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Ray sends a thousand events at once at most, and what is refused again and again.
+const EVENTS_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 pub(crate) fn routes() -> Router<ApiState> {
     let large = Router::new()
         .route("/internal/attempts/{attempt}/rows", post(rows))
@@ -43,7 +47,10 @@ pub(crate) fn routes() -> Router<ApiState> {
             get(blob).put(put_blob),
         )
         .layer(DefaultBodyLimit::max(ARTIFACT_BYTES_MAX));
-    large.merge(small).merge(blobs)
+    let events = Router::new()
+        .route("/internal/backend-events/{token}", post(events))
+        .layer(DefaultBodyLimit::max(EVENTS_BODY_BYTES_MAX));
+    large.merge(small).merge(blobs).merge(events)
 }
 
 /// The attempt in the path, whatever else is in it.
@@ -121,6 +128,24 @@ async fn model(
     InPath(ModelPath { file }): InPath<ModelPath>,
 ) -> Result<Bytes, ApiError> {
     Ok(state.control().attempt_model(&attempt, &file).await?)
+}
+
+/// The backend can send no header of ours, so its token is in the path.
+#[derive(Deserialize)]
+struct BackendPath {
+    token: String,
+}
+
+async fn events(
+    State(state): State<ApiState>,
+    InPath(BackendPath { token }): InPath<BackendPath>,
+    events: Bytes,
+) -> Result<StatusCode, ApiError> {
+    if !state.control().backend_token_is(&token) {
+        return Err(ApiError::not_found("address", "of the backend's events"));
+    }
+    state.control().executor().hear(events).await;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn heartbeat(

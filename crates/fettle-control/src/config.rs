@@ -7,6 +7,8 @@ use fettle_diagnose::stuck::StuckLimits;
 use fettle_model::Resources;
 use fettle_model::attempt::AccessPolicy;
 
+use crate::token;
+
 /// Settings of the control room.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
@@ -65,6 +67,12 @@ pub enum StuckMode {
 pub const DEFAULT_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
 
 impl ControlConfig {
+    /// The secret with which the backend tells of itself.
+    #[must_use]
+    pub fn backend_token(&self) -> String {
+        token::backend_token(&self.token_secret)
+    }
+
     /// One core and `DEFAULT_MEMORY_BYTES`.
     #[must_use]
     pub fn standard_resources() -> Resources {

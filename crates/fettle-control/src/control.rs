@@ -173,6 +173,12 @@ impl Control {
         token::token_is(&self.shared.config.token_secret, attempt, token)
     }
 
+    /// Whether `token` is the backend's secret.
+    #[must_use]
+    pub fn backend_token_is(&self, token: &str) -> bool {
+        token::backend_token_is(&self.shared.config.token_secret, token)
+    }
+
     /// The last heartbeat of each attempt of the batch that may be alive.
     #[must_use]
     pub fn live(&self, batch: &BatchId) -> Vec<(AttemptId, Heartbeat)> {

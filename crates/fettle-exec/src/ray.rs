@@ -7,6 +7,7 @@ mod api;
 mod attempt;
 mod census;
 mod cluster;
+mod events;
 mod logs;
 mod package;
 mod stop;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use fettle_confine::AttemptDir;
 use fettle_model::{AttemptId, AttemptSpec};
 use fettle_ports::Capacity;
@@ -146,6 +148,10 @@ impl Executor for RayExecutor {
 
     async fn end_run(&self, run: &Run) -> Result<StopOutcome, ExecutorError> {
         self.inner.end_run(run).await
+    }
+
+    async fn hear(&self, events: Bytes) {
+        self.inner.cluster.hear(&events).await;
     }
 
     async fn forget(&self, attempt: &AttemptId) -> Result<(), ExecutorError> {

@@ -149,6 +149,9 @@ pub trait Executor: Send + Sync {
     async fn end_run(&self, run: &Run) -> Result<StopOutcome, ExecutorError> {
         self.stop(&run.attempt).await
     }
+    /// Takes what the backend tells of itself without being asked, in its own form. What cannot be read is passed over: to say so would
+    /// only have it told again.
+    async fn hear(&self, _events: Bytes) {}
     /// Gives up the resources of an ended attempt; its logs stay.
     async fn forget(&self, attempt: &AttemptId) -> Result<(), ExecutorError>;
     /// The logs that exist.

@@ -25,6 +25,8 @@ use crate::{logging, work};
 
 /// The file that tells drivers where a server that came back listens now.
 const CONTROL_URL_FILE: &str = "control-url";
+/// The file that tells where a Ray cluster may send its events.
+const EVENTS_URL_FILE: &str = "ray-events-url";
 /// The file that holds the secret behind attempt tokens.
 const SECRET_FILE: &str = "secret";
 
@@ -59,6 +61,10 @@ async fn serve(args: ServeArgs, chosen_key: Option<String>) -> anyhow::Result<()
     let own_url = control_url(listener.local_addr()?);
     let url = args.advertise_url.clone().unwrap_or(own_url);
     let config = config(&args, &data_dir, &url)?;
+    if args.executor == ExecutorKind::Ray {
+        // Before the cluster is looked for: its head is to be started with it.
+        tell_events_url(&data_dir.join(EVENTS_URL_FILE), &config)?;
+    }
     let blobs = ObjectBlobs::open(&blob_address(&args, &data_dir))?;
     // A bucket that does not exist or cannot be read shows here and not at a user's first upload.
     blobs
@@ -214,6 +220,19 @@ fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
     let written = fettle_confine::write_atomically(path, &secret);
     written.with_context(|| format!("failed to write {}", path.display()))?;
     Ok(secret)
+}
+
+/// The address holds a secret, so it goes to a file that nobody else may read, and to no log.
+fn tell_events_url(file: &Path, config: &ControlConfig) -> anyhow::Result<()> {
+    let (url, token) = (
+        config.control_url.trim_end_matches('/'),
+        config.backend_token(),
+    );
+    let url = format!("{url}/v1/internal/backend-events/{token}\n");
+    let written = fettle_confine::write_atomically(file, url.as_bytes());
+    written.with_context(|| format!("failed to write {}", file.display()))?;
+    tracing::info!(file = %file.display(), "the file tells where the cluster may send its events");
+    Ok(())
 }
 
 async fn executor(

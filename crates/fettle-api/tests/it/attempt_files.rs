@@ -56,6 +56,22 @@ async fn an_attempt_gets_its_spec_and_its_tenants_blobs_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_backend_tells_of_itself_at_an_address_that_nobody_guesses() {
+    let api = Api::new().await;
+    let tell = async |token: &str| {
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("/v1/internal/backend-events/{token}"));
+        let request = request.body(Body::from("no event")).unwrap();
+        api.send(request).await.status().as_u16()
+    };
+    assert_eq!(tell(&api.control.config().backend_token()).await, 204);
+    for wrong in ["x", &"0".repeat(64)] {
+        assert_eq!(tell(wrong).await, 404);
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_that_is_to_end_gets_no_spec() {
     let api = Api::new().await;
     let (path, ..) = submitted(&api, &["one"]).await;

@@ -398,6 +398,25 @@ mod tests {
         );
         let ended = "ray: node 10.0.0.3 (ab12) is DEAD: Expected termination: received SIGTERM";
         assert_eq!(told(ended).1, InfraEventType::RollingUpdate);
+        // What Ray was told before says why its node ended, whatever is said of the end itself.
+        let drained = "ray: node 10.0.0.3 (ab12) was draining since 2026-11-26T01:20:02Z: Ray had been told that it would be taken away";
+        let lost = "Job supervisor actor died: The actor died unexpectedly before finishing this task.\n\tclass_name: JobSupervisor\nThe actor died because its node has died. Node Id: ab12\n\tthe actor's node was terminated unexpectedly: health check failed due to missing too many heartbeats";
+        let unheard = "ray: node 10.0.0.3 (ab12) is DEAD: Unexpected termination: health check failed due to missing too many heartbeats";
+        let lines = [
+            "ray: job FAILED: JOB_SUPERVISOR_ACTOR_DIED",
+            lost,
+            drained,
+            unheard,
+        ];
+        assert_eq!(told(&lines.join("\n")).1, InfraEventType::Preemption);
+        assert_eq!(
+            told(&[lost, unheard].join("\n")).1,
+            InfraEventType::NodeFailure
+        );
+        assert_eq!(
+            told(&[drained, ended].join("\n")).1,
+            InfraEventType::Preemption
+        );
         let invalid = "runtime_env setup failed: the field of runtime_env is not supported";
         assert_eq!(told(invalid).0, Some(FailureCategory::Validation));
     }

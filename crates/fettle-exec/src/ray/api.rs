@@ -149,6 +149,9 @@ pub(super) struct Node {
     /// When it died, in milliseconds; zero while it lives.
     #[serde(default)]
     pub(super) end_time_ms: i64,
+    /// Since when it has been draining, in milliseconds. Ray's node table never shows that; its events do.
+    #[serde(default)]
+    pub(super) draining_since_ms: Option<i64>,
 }
 
 impl Node {

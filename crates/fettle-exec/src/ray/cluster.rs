@@ -13,6 +13,7 @@ use fettle_ports::{Capacity, Presence, Room};
 use serde::{Deserialize, Serialize};
 
 use super::api::{Node, RayApi, RayError};
+use super::events::{self, Drain};
 use crate::record::now;
 
 /// How often the cluster is looked at: two cheap calls, whatever runs.
@@ -160,12 +161,39 @@ impl Cluster {
                 );
             }
             *seen = next;
-            let text = serde_json::to_vec(&*seen).map_err(std::io::Error::from);
-            if let Err(error) = text.and_then(|text| write_atomically(&self.file, &text)) {
-                tracing::warn!(%error, "what is known of the cluster cannot be kept");
-            }
+            self.keep(&seen);
         }
         Ok(())
+    }
+
+    /// Takes in what Ray's events tell of nodes.
+    pub(super) async fn hear(&self, events: &[u8]) {
+        let drains = events::drains(events);
+        let is_known = |drain: &Drain| self.seen().node(&drain.node_id).is_some();
+        if !drains.iter().all(is_known) {
+            // A node that came a moment ago. During an outage nothing is drained, and what Ray cannot show is not kept.
+            let _ = self.look().await;
+        }
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        let mut is_news = false;
+        for drain in drains {
+            let node = seen.nodes.iter_mut().find(|it| it.node_id == drain.node_id);
+            if let Some(node) = node.filter(|node| node.draining_since_ms.is_none()) {
+                tracing::info!(node = node.node_ip, "a node is being drained");
+                node.draining_since_ms = Some(drain.at.0);
+                is_news = true;
+            }
+        }
+        if is_news {
+            self.keep(&seen);
+        }
+    }
+
+    fn keep(&self, seen: &Seen) {
+        let text = serde_json::to_vec(seen).map_err(std::io::Error::from);
+        if let Err(error) = text.and_then(|text| write_atomically(&self.file, &text)) {
+            tracing::warn!(%error, "what is known of the cluster cannot be kept");
+        }
     }
 
     async fn ask(&self) -> Result<(String, Vec<Node>), RayError> {
@@ -197,6 +225,10 @@ fn merged(before: &Seen, session: &str, mut nodes: Vec<Node>) -> Vec<Node> {
         node.state = "DEAD".to_owned();
         node.state_message = Some(format!("the cluster {} is gone", before.session));
         node.end_time_ms = now().0;
+    }
+    for node in &mut nodes {
+        let old = before.node(&node.node_id);
+        node.draining_since_ms = old.and_then(|old| old.draining_since_ms);
     }
     nodes.append(&mut gone);
     nodes.sort_by(|a, b| {
@@ -275,5 +307,25 @@ mod tests {
         assert_eq!(states, [("c", true), ("a", false), ("b", false)]);
         let same = merged(&before, "one", vec![node("a", "ALIVE", 2.0)]);
         assert_eq!(same.len(), 2);
+    }
+
+    #[test]
+    fn a_drain_that_was_told_is_remembered_past_the_nodes_death() {
+        let mut before = Seen {
+            session: "one".into(),
+            nodes: vec![node("a", "ALIVE", 2.0), node("b", "ALIVE", 2.0)],
+            outage: None,
+        };
+        before.nodes[0].draining_since_ms = Some(7);
+        let nodes = merged(
+            &before,
+            "one",
+            vec![node("a", "DEAD", 2.0), node("c", "ALIVE", 2.0)],
+        );
+        let drained: Vec<_> = nodes
+            .iter()
+            .map(|node| (node.node_id.as_str(), node.draining_since_ms))
+            .collect();
+        assert_eq!(drained, [("c", None), ("a", Some(7))]);
     }
 }

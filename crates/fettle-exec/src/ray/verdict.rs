@@ -16,6 +16,8 @@ const LOG_ECHO: &str = ", last available logs";
 /// Ray's messages hold tables and tracebacks; the whole of one fits, and evidence stays small.
 const MESSAGE_BYTES_MAX: usize = 8 << 10;
 
+/// How Ray says that a node was given up because nothing ran on it.
+const IDLE: &str = "Terminated due to idle";
 /// Everything that the end of an attempt is told from.
 #[derive(Debug)]
 pub(super) struct Traces<'a> {
@@ -73,7 +75,7 @@ pub(super) fn vanished(
         node: node.map(|node| node.node_ip.clone()),
         backend_messages: [message]
             .into_iter()
-            .chain(node.and_then(node_line))
+            .chain(node.into_iter().flat_map(node_lines))
             .collect(),
         ..AttemptEvidence::default()
     };
@@ -146,17 +148,27 @@ fn messages(job: &Job, node: Option<&Node>, stop_ordered: bool) -> Vec<String> {
     if job.status == JobStatus::Stopped && !stop_ordered {
         lines.push("the job was stopped in Ray, not by this server".to_owned());
     }
-    lines.extend(node.and_then(node_line));
+    let is_lost = job.status == JobStatus::Failed && job.driver_exit_code.is_none();
+    let node = node.filter(|node| is_lost || !node.is_alive());
+    lines.extend(node.into_iter().flat_map(node_lines));
     lines
 }
 
-/// How the driver's node ended, when it has.
-fn node_line(node: &Node) -> Option<String> {
+/// What befell the driver's node: that it was to be taken away, and how it ended.
+fn node_lines(node: &Node) -> Vec<String> {
+    let Node {
+        node_id, node_ip, ..
+    } = node;
     let message = node.state_message.as_deref().unwrap_or("no reason given");
-    (!node.is_alive()).then(|| {
-        let (id, ip) = (&node.node_id, &node.node_ip);
-        format!("ray: node {ip} ({id}) is DEAD: {message}")
-    })
+    let since = node.draining_since_ms.filter(|_| !message.contains(IDLE));
+    let since = since.and_then(|since| jiff::Timestamp::from_millisecond(since).ok());
+    // Ray drains a node on which something runs only when somebody told it that the node will be taken away.
+    let drain = since.map(|since| {
+        format!("ray: node {node_ip} ({node_id}) was draining since {since:.0}: Ray had been told that it would be taken away")
+    });
+    let death =
+        (!node.is_alive()).then(|| format!("ray: node {node_ip} ({node_id}) is DEAD: {message}"));
+    drain.into_iter().chain(death).collect()
 }
 
 fn cut(text: &str) -> &str {
@@ -260,6 +272,35 @@ mod tests {
             (gone.exit, gone.evidence.backend_messages.len()),
             (AttemptExit::Cancelled, 2)
         );
+    }
+
+    #[test]
+    fn a_drain_is_told_of_a_node_that_took_the_job_with_it_and_of_no_other() {
+        let lost = r#"{"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED"}"#;
+        let killed = r#"{"status": "FAILED", "error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "driver_exit_code": -9}"#;
+        let stopped = r#"{"status": "STOPPED"}"#;
+        let told = |job: &str, state: &str, message: &str| {
+            let node = serde_json::json!({
+                "node_id": "d82a", "node_ip": "127.0.0.3", "state": state, "state_message": message,
+                "draining_since_ms": 1_795_656_002_295_i64
+            });
+            let node: Node = serde_json::from_value(node).unwrap();
+            let messages = judged(job, Some(&node), false).evidence.backend_messages;
+            messages
+                .iter()
+                .filter(|it| it.contains("draining"))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let drain = "ray: node 127.0.0.3 (d82a) was draining since 2026-11-26T01:20:02Z: Ray had been told that it would be taken away";
+        let unheard = "Unexpected termination: health check failed";
+        assert_eq!(told(lost, "DEAD", unheard), [drain]);
+        assert_eq!(told(lost, "ALIVE", ""), [drain]);
+        assert_eq!(told(killed, "DEAD", unheard), [drain]);
+        assert!(told(killed, "ALIVE", "").is_empty());
+        assert!(told(stopped, "ALIVE", "").is_empty());
+        let idle = "Terminated due to idle (no Ray activity): idle";
+        assert!(told(lost, "DEAD", idle).is_empty());
     }
 
     #[test]
