@@ -175,6 +175,19 @@ def test_a_node_that_is_lost_costs_nothing_and_is_named(api: Api, cluster: Clust
     assert "DEAD" in str(told), told
 
 
+@pytest.mark.skipif(not os.environ.get("FETTLE_RAY_GAUNTLET"), reason="it takes long; `make ray-gauntlet` runs it")
+def test_another_node_that_is_taken_away_is_told_as_that(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+    run, attempt = spread_from_the_head(api, cluster, plugin, tmp_path)
+    cluster.drain_node(deadline_seconds=600)
+    cluster.kill_node()
+    wait_for("nothing is left of it", lambda: not hosts(attempt) + hosted_workers(attempt))
+    wait_for("the loss is told", lambda: run.diagnosis()["infrastructure_events"])
+    run.finish()
+    told = run.diagnosis()
+    events = {(event["event_type"], event["node_id"]) for event in told["infrastructure_events"]}
+    assert events == {("preemption", NODE)}, told
+
+
 def test_room_is_given_back_to_a_job_that_asks_for_it(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
     run, attempt = spread_from_the_head(api, cluster, plugin, tmp_path)
     # Only the node has two cores.
@@ -184,7 +197,9 @@ def test_room_is_given_back_to_a_job_that_asks_for_it(api: Api, cluster: Cluster
     run.finish()
 
 
-def test_a_job_for_a_gpu_waits_for_the_node_that_has_it_and_says_so(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+def test_a_job_for_a_gpu_waits_for_the_node_that_has_it_and_says_so(
+    api: Api, cluster: Cluster, plugin: str, tmp_path: Path
+) -> None:
     if not is_node_there():
         cluster.start_node()
     only_the_head(cluster)

@@ -11,8 +11,10 @@ import argparse
 import json
 import os
 import queue
+import re
 import sys
 import threading
+import time
 from typing import Any, TextIO
 
 import ray
@@ -21,6 +23,8 @@ from engine.pipelines.host import Host
 
 # A host that is told to stop ends at once, as a rule.
 STOP_SECONDS = 10.0
+# Ray finds a lost node within fourteen seconds by default.
+NODE_SECONDS = 15.0
 # Lines that go to a host in one call at most.
 LINES_MAX = 1000
 
@@ -68,9 +72,9 @@ class Place:
 
     def carry(self) -> None:
         """Tells the driver all about the place until it is gone."""
-        node = ""
+        node_id = node = ""
         try:
-            node = ray.get(self.actor.__ray_call__.remote(node_of))
+            node_id, node = ray.get(self.actor.__ray_call__.remote(node_of))
             ray.get(self.actor.start.remote())
             self.is_placed = True
             self.output.say("placed", self.worker, [json.dumps({"node": node})])
@@ -79,9 +83,9 @@ class Place:
                 self.output.say("said", self.worker, lines)
             message = "the host has ended by itself; its log is on its node"
         except Exception as error:
-            message = told(error)
+            message = told(error) + node_state(node_id, node, error)
         if not self.is_released:
-            self.output.say("lost", self.worker, [json.dumps({"message": message + node_state(node)})])
+            self.output.say("lost", self.worker, [json.dumps({"message": message})])
 
     def write(self) -> None:
         """Carries the driver's lines, in their order."""
@@ -110,9 +114,9 @@ class Place:
         ray.kill(self.actor)
 
 
-def node_of(_host: Any) -> str:
-    """The address of the node that this runs on."""
-    return str(ray.util.get_node_ip_address())
+def node_of(_host: Any) -> tuple[str, str]:
+    """The id and the address of the node that this runs on."""
+    return str(ray.get_runtime_context().get_node_id()), str(ray.util.get_node_ip_address())
 
 
 def told(error: BaseException) -> str:
@@ -120,16 +124,38 @@ def told(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def node_state(ip: str) -> str:
-    """What Ray knows of the end of a node."""
+def node_state(node_id: str, ip: str, error: BaseException) -> str:
+    """What Ray knows of a node that an actor is lost on; waits for its end where that alone can be the cause."""
+    if getattr(error, "preempted", False) or was_draining(node_id):
+        return f" | node {node_id} ({ip}) was draining: Ray had been told that it would be taken away"
+    deadline = time.monotonic() + (NODE_SECONDS if names_no_cause(error) else 0)
+    while True:
+        try:
+            dead = [node for node in ray.nodes() if node["NodeID"] == node_id and not node["Alive"]]
+        except Exception:
+            return ""
+        if dead:
+            return f" | node {node_id} ({ip}) is DEAD: {dead[0].get('DeathReasonMessage') or dead[0].get('DeathReason')}"
+        if time.monotonic() > deadline:
+            return ""
+        time.sleep(0.5)
+
+
+def names_no_cause(error: BaseException) -> bool:
+    """Whether Ray merely no longer reaches an actor: where it knows more, that stands behind what describes the actor."""
+    is_bare = re.search(r"\b(actor_id|pid|name|namespace|ip): \S*$", str(error).strip())
+    return isinstance(error, ray.exceptions.ActorUnavailableError) or is_bare is not None
+
+
+def was_draining(node_id: str) -> bool:
+    """Whether a node drained when it was last heard of. Ray keeps that of a dead one, too, and no public call shows it."""
     try:
-        dead = [node for node in ray.nodes() if node["NodeManagerAddress"] == ip and not node["Alive"]]
+        nodes = ray._private.worker.global_worker.gcs_client.get_all_node_info()
+        snapshots = [node.state_snapshot for key, node in nodes.items() if key.hex() == node_id]
+        return any(snapshot.state == snapshot.DRAINING for snapshot in snapshots)
     except Exception:
-        return ""
-    if not dead:
-        return ""
-    last = dead[-1]
-    return f" | node {last['NodeID']} ({ip}) is DEAD: {last.get('DeathReasonMessage') or last.get('DeathReason')}"
+        # Another release of Ray.
+        return False
 
 
 def connect() -> None:
