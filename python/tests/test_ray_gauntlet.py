@@ -412,8 +412,7 @@ def test_the_control_store_is_killed(api: Api, cluster: Cluster, deeds: str) -> 
     cluster.replace()
     wait_for("it is told", lambda: "the cluster was replaced" in str(run.diagnosis()))
     trial.goes_on()
-    # Where the other head takes long, the silent driver is ordered to stop first, and the event is of that.
-    trial.ended(quick=False)
+    trial.ended(event="rolling_update", quick=False)
 
 
 def test_the_head_is_replaced(api: Api, cluster: Cluster, deeds: str) -> None:

@@ -29,15 +29,22 @@ pub(crate) fn spawn(shared: &Arc<Shared>, id: EffectId, batch_id: BatchId, effec
 }
 
 async fn carry_out(shared: &Arc<Shared>, id: EffectId, batch_id: &BatchId, effect: &Effect) {
+    let mut failures = 0_u64;
     loop {
         match act(shared, batch_id, effect).await {
             Ok(()) => break,
             Err(error) if is_settled(&error) => break,
-            Err(error) => {
-                tracing::warn!(batch = %batch_id, ?effect, %error, "an effect will be tried again");
-                tokio::time::sleep(RETRY_WAIT).await;
+            // An outage lasts many tries, and is said once.
+            Err(error) if failures == 0 => {
+                tracing::warn!(batch = %batch_id, ?effect, %error, "an effect will be tried again until it is done");
             }
+            Err(error) => tracing::debug!(batch = %batch_id, ?effect, %error, failures, "not yet"),
         }
+        failures += 1;
+        tokio::time::sleep(RETRY_WAIT).await;
+    }
+    if failures > 0 {
+        tracing::info!(batch = %batch_id, ?effect, failures, "the effect is done");
     }
     if let Err(error) = shared.ports.store.effect_done(id).await {
         tracing::warn!(batch = %batch_id, ?effect, %error, "an effect will be repeated at the next start");

@@ -40,8 +40,13 @@ fn case(scope: &AttemptScope<'_>) -> Option<Case> {
         Some(AttemptExit::OutOfMemory | AttemptExit::WorkersKeepDying) => unproven(scope)?,
         Some(AttemptExit::ExtractorFailed) | None => return None,
     };
-    if let Some(AttemptExit::DriverDied | AttemptExit::DriverFailed) = &scope.attempt.exit {
-        log_text::join_driver(&mut case, scope);
+    match &scope.attempt.exit {
+        Some(AttemptExit::DriverDied | AttemptExit::DriverFailed) => {
+            log_text::join_driver(&mut case, scope);
+        }
+        // One that fell silent is told to stop, and what silenced it may be seen only then.
+        Some(AttemptExit::Cancelled) => log_text::join_backend(&mut case, scope),
+        _ => {}
     }
     case.evidence.extend(scope.backend_lines(case.kind));
     let again = scope.like_ends();
@@ -378,8 +383,8 @@ mod tests {
 
     #[test]
     fn a_backend_s_own_word_decides_what_no_log_can() {
-        let told = |message: &str| {
-            let mut facts = fixture::failed(AttemptExit::DriverDied, vec![]);
+        let told_of = |exit: AttemptExit, message: &str| {
+            let mut facts = fixture::failed(exit, vec![]);
             let attempt = &mut facts.tiers[0].jobs[0].attempts[0];
             attempt.evidence = Some(AttemptEvidence {
                 backend_messages: vec![message.to_owned()],
@@ -388,6 +393,7 @@ mod tests {
             let case = cases(&facts).remove(0);
             (case.category, case.events[0].event_type)
         };
+        let told = |message: &str| told_of(AttemptExit::DriverDied, message);
         let replaced = "ray: the cluster was replaced: the job was submitted to session_1 and is unknown to session_2";
         assert_eq!(
             told(replaced),
@@ -395,6 +401,13 @@ mod tests {
                 Some(FailureCategory::Orphaned),
                 InfraEventType::RollingUpdate
             )
+        );
+        // A driver that fell silent was told to stop before that showed.
+        assert_eq!(told_of(AttemptExit::Cancelled, replaced), told(replaced));
+        let stopped = "Job was intentionally stopped.";
+        assert_eq!(
+            told_of(AttemptExit::Cancelled, stopped).1,
+            InfraEventType::Unknown
         );
         let ended = "ray: node 10.0.0.3 (ab12) is DEAD: Expected termination: received SIGTERM";
         assert_eq!(told(ended).1, InfraEventType::RollingUpdate);

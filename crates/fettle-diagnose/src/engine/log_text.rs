@@ -8,7 +8,7 @@ use fettle_model::FailureCategory::{
     Infrastructure, Orphaned, Pipeline, Timeout, Unknown, Validation,
 };
 use fettle_model::evidence::LogEvidence;
-use fettle_model::{InfraEventType, ProcessExit, WorkerDeath};
+use fettle_model::{AttemptEvidence, InfraEventType, ProcessExit, WorkerDeath};
 
 use crate::case::{Case, CaseKind};
 use crate::classify::{FailureText, RuleSet, TextVerdict};
@@ -90,8 +90,6 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
     let Some(evidence) = scope.evidence() else {
         return;
     };
-    let exit = evidence.driver_exit.unwrap_or_default();
-    let counted = evidence.attempt_memory.as_ref().and_then(|m| m.oom_kills);
     let log = log_text(&evidence.driver_log_tail, evidence.driver_log.as_ref());
     let said = evidence.driver_message.as_deref();
     let recorded = scope.at.told().filter(|_| scope.is_decisive);
@@ -102,29 +100,86 @@ pub(crate) fn join_driver(case: &mut Case, scope: &AttemptScope<'_>) {
             said.or(recorded).unwrap_or_default().to_owned(),
         ),
     ];
-    let hear = |source: &'static str, text: &str| {
-        let (verdict, line) = read(scope, text, exit, counted)?;
-        let is_heard = match verdict.category {
-            Infrastructure => true,
-            Orphaned | Timeout | Validation => source == BACKEND,
-            Pipeline | Unknown => false,
-        };
-        is_heard.then_some((source, verdict, line))
-    };
     // A driver whose backend is gone says what it missed; what the backend is sure of comes first.
-    let of_backend = hear(BACKEND, &evidence.backend_messages.join("\n"));
+    let of_backend = hear(scope, evidence, BACKEND, &backend_text(evidence));
     let is_sure = of_backend
         .as_ref()
-        .is_some_and(|(_, verdict, _)| verdict.confidence >= CONFIDENT);
-    let of_driver = || sources.iter().find_map(|(source, text)| hear(source, text));
+        .is_some_and(|heard| heard.verdict.confidence >= CONFIDENT);
+    let of_driver = || {
+        let mut heard = sources
+            .iter()
+            .filter_map(|(source, text)| hear(scope, evidence, source, text));
+        heard.next()
+    };
     let found = if is_sure {
         of_backend
     } else {
         of_driver().or(of_backend)
     };
-    let Some((source, verdict, root)) = found else {
+    if let Some(heard) = found {
+        take_over(case, scope, evidence, heard);
+    }
+}
+
+/// Lets the backend say what befell an attempt that was told to stop, where it is sure that its node or the cluster was lost.
+pub(crate) fn join_backend(case: &mut Case, scope: &AttemptScope<'_>) {
+    let Some(evidence) = scope.evidence() else {
         return;
     };
+    let heard = hear(scope, evidence, BACKEND, &backend_text(evidence));
+    let is_loss = |verdict: &TextVerdict| {
+        let is_named = verdict
+            .event
+            .is_some_and(|event| event != InfraEventType::Unknown);
+        verdict.confidence >= CONFIDENT && (is_named || verdict.category == Orphaned)
+    };
+    if let Some(heard) = heard.filter(|heard| is_loss(&heard.verdict)) {
+        take_over(case, scope, evidence, heard);
+    }
+}
+
+/// What a text says of the end of an attempt.
+struct Heard {
+    source: &'static str,
+    verdict: TextVerdict,
+    line: String,
+}
+
+fn backend_text(evidence: &AttemptEvidence) -> String {
+    evidence.backend_messages.join("\n")
+}
+
+fn hear(
+    scope: &AttemptScope<'_>,
+    evidence: &AttemptEvidence,
+    source: &'static str,
+    text: &str,
+) -> Option<Heard> {
+    let exit = evidence.driver_exit.unwrap_or_default();
+    let counted = evidence.attempt_memory.as_ref().and_then(|m| m.oom_kills);
+    let (verdict, line) = read(scope, text, exit, counted)?;
+    let is_heard = match verdict.category {
+        Infrastructure => true,
+        Orphaned | Timeout | Validation => source == BACKEND,
+        Pipeline | Unknown => false,
+    };
+    is_heard.then_some(Heard {
+        source,
+        verdict,
+        line,
+    })
+}
+
+fn take_over(
+    case: &mut Case,
+    scope: &AttemptScope<'_>,
+    evidence: &AttemptEvidence,
+    Heard {
+        source,
+        verdict,
+        line: root,
+    }: Heard,
+) {
     if !adopt(case, &verdict, &root) {
         return;
     }
