@@ -135,9 +135,15 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = 120.0) ->
 
 
 class Cluster:
-    """A head with one core, and a node with two; they do not see the folder `hidden`, and with `apart` not each other's files."""
+    """A head with one core, and a node with two; `gpus` says how many each has.
 
-    def __init__(self, hidden: Path, apart: bool = False, settings: dict[str, str] | None = None) -> None:
+    They do not see the folder `hidden`, and with `apart` not each other's files.
+    """
+
+    def __init__(
+        self, hidden: Path, apart: bool = False, gpus: tuple[int, int] = (0, 1), settings: dict[str, str] | None = None
+    ) -> None:
+        self.gpus = gpus
         self.hidden = hidden
         self.apart = apart
         # Of the head alone.
@@ -145,6 +151,7 @@ class Cluster:
         # Ray makes sockets below it, whose paths may be a hundred bytes long.
         self.folder = Path(tempfile.mkdtemp(prefix="fr", dir="/tmp"))
         self.port = PORT
+        self.starts = 0
 
     def ray(self, *arguments: str, check: bool = True, full: str | None = None, settings: dict[str, str] | None = None) -> None:
         path = f"{ray_binary().parent}:{os.environ['PATH']}"
@@ -154,8 +161,10 @@ class Cluster:
         hide = f'mount -t tmpfs none {self.hidden} && exec "$@"'
         if full:
             hide = f"mount -t tmpfs -o size=64k none {full} && {hide}"
-        if self.apart and "--head" not in arguments:
-            own = f"{self.folder}-node"
+        if self.apart and arguments[0] == "start" and "--head" not in arguments:
+            # What comes back is another machine: folders of one that was killed a moment ago are still in use.
+            self.starts += 1
+            own = f"{self.folder}-node-{self.starts}"
             hide = f"mkdir -p {own} && mount --bind {own} {self.folder} && {hide}"
         command = ["unshare", "--mount", "sh", "-c", hide, "sh", str(ray_binary()), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=START_SECONDS, check=False)
@@ -166,14 +175,27 @@ class Cluster:
         self.start_node()
 
     def start_head(self) -> None:
-        head = ["start", "--head", f"--port={self.port}", f"--node-ip-address={HEAD}", "--num-cpus=1"]
+        head = [
+            "start",
+            "--head",
+            f"--port={self.port}",
+            f"--node-ip-address={HEAD}",
+            "--num-cpus=1",
+            f"--num-gpus={self.gpus[0]}",
+        ]
         dashboard = ["--dashboard-host=127.0.0.1", "--dashboard-port=8265", "--disable-usage-stats"]
         self.ray(*head, *dashboard, "--object-store-memory=100000000", f"--temp-dir={self.folder}")
         wait_for("the head answers", self.answers)
 
     def start_node(self, full: str | None = None, settings: dict[str, str] | None = None) -> None:
         """Starts the second node, with a folder that holds nothing more and with settings of Ray's."""
-        node = ["start", f"--address={HEAD}:{self.port}", f"--node-ip-address={NODE}", "--num-cpus=2", "--num-gpus=1"]
+        node = [
+            "start",
+            f"--address={HEAD}:{self.port}",
+            f"--node-ip-address={NODE}",
+            "--num-cpus=2",
+            f"--num-gpus={self.gpus[1]}",
+        ]
         ports = ["--dashboard-agent-listen-port=52466"]
         self.ray(*node, "--object-store-memory=100000000", *ports, full=full, settings=settings)
         wait_for("the node is there", lambda: "ALIVE" in [node["state"] for node in self.nodes() if not node["is_head_node"]])
@@ -221,4 +243,5 @@ class Cluster:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.rmtree(f"{self.folder}-node", ignore_errors=True)
+        for number in range(1, self.starts + 1):
+            shutil.rmtree(f"{self.folder}-node-{number}", ignore_errors=True)

@@ -34,13 +34,15 @@ from pathlib import Path
 
 worker = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode().split("\\0")
 folder = worker[worker.index("--attempt-dir") + 1]
+number_of_worker = worker[worker.index("--worker") + 1]
 for line in sys.stdin:
-    number, until = json.loads(line)["inputs"]["text"].split()
-    deadline = time.monotonic() + 2
+    number, until, seconds = json.loads(line)["inputs"]["text"].split()
+    deadline = time.monotonic() + float(seconds)
     while not Path(until).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    print(json.dumps({"words": int(number), "folder": folder, "gpus": gpus}), flush=True)
+    print(f"row {number} is done by worker {number_of_worker}", file=sys.stderr, flush=True)
+    seen = number_of_worker + " sees " + os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    print(json.dumps({"words": int(number), "folder": folder, "gpus": seen}), flush=True)
 """
 
 
@@ -59,7 +61,7 @@ type = "string"
 def cluster(data: Path) -> Iterator[Cluster]:
     """Only the head at first: a driver that is started then is on it."""
     with ray_cluster.only_loopback():
-        cluster = Cluster(data, apart=True)
+        cluster = Cluster(data, apart=True, gpus=(1, 2))
         try:
             cluster.start_head()
             yield cluster
@@ -81,11 +83,11 @@ def plugin(server: Server, api: Api, tmp_path_factory: pytest.TempPathFactory) -
 
 
 class Spread(Run):
-    """A batch whose rows take two seconds each until they need not any more."""
+    """A batch whose rows take some seconds each until they need not any more."""
 
-    def __init__(self, api: Api, extractor: str, folder: Path, **resources: float) -> None:
+    def __init__(self, api: Api, extractor: str, folder: Path, seconds: float = 2, **resources: float) -> None:
         self.may_be_quick = folder / "quick"
-        super().__init__(api, extractor, [f"{row} {self.may_be_quick}" for row in range(ROWS)], **resources)
+        super().__init__(api, extractor, [f"{row} {self.may_be_quick} {seconds}" for row in range(ROWS)], **resources)
 
     def hosted(self, attempt: str) -> int:
         """A worker on another node, once that has done a row."""
@@ -99,6 +101,10 @@ class Spread(Run):
     def folders(self) -> set[str]:
         """Where its rows were done."""
         return {Path(document["folder"]).name for document in self.documents()}
+
+    def gpus(self) -> set[str]:
+        """What its workers say that they see."""
+        return {document["gpus"] for document in self.documents()}
 
     def finish(self) -> None:
         """It is done, with each of its documents once."""
@@ -125,6 +131,14 @@ def is_node_there() -> bool:
     return bool(processes(lambda line: "/raylet" in line.split(" ")[0] and f"--node_ip_address={NODE}" in line))
 
 
+def kill_and_see_another_host(run: Spread, what: str) -> None:
+    """Kills all such processes; a host that was not there before has done a row then."""
+    before = run.folders()
+    for pid in processes(lambda line: what in line):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(f"another host after the end of {what}", lambda: run.folders() - before)
+
+
 def only_the_head(cluster: Cluster) -> None:
     """The cluster without its second node."""
     if is_node_there():
@@ -149,15 +163,33 @@ def test_a_node_that_joins_takes_rows_of_a_batch_that_runs(api: Api, cluster: Cl
     assert attempt in run.folders()
     run.finish()
     assert run.nodes() == [HEAD, NODE]
+    # What the program printed on the other node is here, to the last line.
+    logs = {log["log"]: log["text"] for log in api.ok("GET", f"/buckets/{run.bucket}/batches/{run.batch}/logs")["logs"]}
+    elsewhere = [document for document in run.documents() if "-host-" in document["folder"]]
+    for document in elsewhere:
+        worker = document["gpus"].split()[0]
+        assert f"row {document['words']} is done by worker {worker}" in logs[f"worker-{worker}"], logs.keys()
     wait_for("nothing is left", lambda: not driver(attempt) + hosts(attempt) + hosted_workers(attempt))
 
 
-def test_a_killed_worker_on_another_node_is_replaced_and_named(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
-    run = Spread(api, plugin, tmp_path)
-    os.kill(run.hosted(run.attempt()), signal.SIGKILL)
+def test_a_killed_worker_broker_and_actor_are_replaced_and_cost_no_row(
+    api: Api, cluster: Cluster, plugin: str, tmp_path: Path
+) -> None:
+    if not is_node_there():
+        cluster.start_node()
+    run = Spread(api, plugin, tmp_path, seconds=4)
+    attempt = run.attempt()
+    os.kill(run.hosted(attempt), signal.SIGKILL)
+    wait_for("its end is known", lambda: "signal 9 (SIGKILL)" in str(run.diagnosis()))
+    kill_and_see_another_host(run, f"engine.pipelines.broker --attempt {attempt}")
+    kill_and_see_another_host(run, "ray::Host")
     run.finish()
+    tier = run.model()["tier_tasks"][0]
+    assert tier["retry_count"] == 0, tier
+    assert tier["audit"]["lost"] == 0, tier
     told = str(run.diagnosis())
-    assert "signal 9 (SIGKILL)" in told, told
+    for what in ("signal 9 (SIGKILL)", "the broker has ended", "ActorDiedError"):
+        assert what in told, told
 
 
 def test_a_node_that_is_lost_costs_nothing_and_is_named(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
@@ -203,8 +235,8 @@ def test_a_job_for_a_gpu_waits_for_the_node_that_has_it_and_says_so(
     if not is_node_there():
         cluster.start_node()
     only_the_head(cluster)
-    wait_for("serve has seen that", lambda: api.ok("GET", "/batches/queue")["capacity"]["num_gpus"] == 0)
-    run = Spread(api, plugin, tmp_path, num_gpus=1)
+    wait_for("serve has seen that", lambda: api.ok("GET", "/batches/queue")["capacity"]["num_gpus"] == 1)
+    run = Spread(api, plugin, tmp_path, num_gpus=2)
     wait_for("it is scaling", lambda: run.model()["health"] == "scaling")
     context = run.model()["queue_context"]
     assert context["jobs"][0]["waits_for"] == "nodes", context
@@ -216,10 +248,23 @@ def test_a_job_for_a_gpu_waits_for_the_node_that_has_it_and_says_so(
     assert shown["health"] == "scaling", shown
     assert shown["blocked_reason"].startswith("cluster_cold_start: it lacks a node with "), shown
     # What not even a lost node has is refused at once.
-    refused = Run(api, plugin, ["1 /"], num_gpus=9).ended()
+    refused = Run(api, plugin, ["1 / 0"], num_gpus=9).ended()
     assert "no node of the cluster can hold 1 CPU core(s), 9 GPU(s)" in str(refused), refused
     cluster.start_node()
     run.finish()
-    # The node's only one; the head has none, so there is room for no other worker.
-    assert {document["gpus"] for document in run.documents()} == {"0"}
-    assert run.nodes() == [NODE]
+    # The head has only one, so there is room for no other worker.
+    assert run.gpus() == {"0 sees 0,1"}
+    assert run.nodes() == [f"{NODE} (GPU 0, 1)"]
+
+
+def test_each_worker_sees_its_own_gpu_on_every_node(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
+    if not is_node_there():
+        cluster.start_node()
+    run = Spread(api, plugin, tmp_path, num_cpus=2, num_gpus=2)
+    attempt = run.attempt()
+    run.hosted(attempt)
+    run.finish()
+    assert {"0 sees 0", "1 sees 1"} < run.gpus(), run.gpus()
+    # The one of the head, by its own number.
+    assert {seen.split()[-1] for seen in run.gpus() - {"0 sees 0", "1 sees 1"}} == {"0"}, run.gpus()
+    assert run.nodes() == [f"{HEAD} (GPU 0)", f"{NODE} (GPU 0, 1)"]

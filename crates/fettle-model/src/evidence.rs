@@ -1,5 +1,7 @@
 //! What was observed of an attempt and its workers, captured before the traces vanish.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{AttemptProfile, RowNumber, StuckEvidence, UnixMillis};
@@ -297,6 +299,9 @@ pub struct AttemptEvidence {
     /// Other nodes on which workers of it ran, sorted.
     #[serde(default)]
     pub worker_nodes: Vec<String>,
+    /// The GPUs that its workers saw, by node; the driver's own node is the empty name.
+    #[serde(default)]
+    pub worker_gpus: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl AttemptEvidence {
@@ -321,6 +326,7 @@ impl AttemptEvidence {
             usage,
             profile,
             worker_nodes,
+            worker_gpus,
         } = earlier;
         self.absorb_deaths(worker_deaths, worker_deaths_dropped);
         self.driver_exit = self.driver_exit.or(driver_exit);
@@ -348,6 +354,9 @@ impl AttemptEvidence {
         keep(&mut self.profile, profile);
         if self.worker_nodes.is_empty() {
             self.worker_nodes = worker_nodes;
+        }
+        if self.worker_gpus.is_empty() {
+            self.worker_gpus = worker_gpus;
         }
     }
 

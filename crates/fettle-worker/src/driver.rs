@@ -9,6 +9,8 @@ mod broker;
 mod crew;
 mod curve;
 mod death;
+pub(crate) mod devices;
+mod distant_log;
 mod finale;
 mod glimpse;
 mod host;

@@ -17,6 +17,8 @@ pub(crate) enum ToWorker {
     },
     /// Finish what you have and end.
     End,
+    /// Finish what you have taken up, let go of the rest, and end: others will do it.
+    Leave,
 }
 
 /// From a worker.
@@ -27,6 +29,8 @@ pub(crate) enum FromWorker {
     Ready {
         /// The worker's own version.
         version: String,
+        /// The GPUs that it sees, where it was told, separated by commas.
+        gpus: Option<String>,
     },
     /// A row is taken up.
     Begun(BegunRow),
@@ -121,6 +125,7 @@ mod tests {
         let frames = [
             FromWorker::Ready {
                 version: "1".into(),
+                gpus: None,
             },
             FromWorker::Begun(BegunRow {
                 row: 1,

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::attempt_files::{self, FilesError};
 use crate::codes;
+use crate::driver::devices;
 use crate::engine::{self, Engine};
 use crate::extract::chain;
 use crate::frame::{FatalCause, FromWorker, ToWorker};
@@ -128,6 +129,7 @@ async fn start(
         .map_err(|error| output.fatal(FatalCause::Extractor, &error.to_string()))?;
     output.send(&FromWorker::Ready {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        gpus: devices::visible(),
     });
     Ok((context, engine))
 }
@@ -165,6 +167,10 @@ async fn pipeline(
                 Some(ToWorker::Run { rows }) => {
                     // The receiver lives as long as the writing, which this loop waits for.
                     let _ = to_load.as_ref().map(|to_load| to_load.send(rows));
+                }
+                Some(ToWorker::Leave) => {
+                    context.leave();
+                    to_load = None;
                 }
                 Some(ToWorker::End) | None => to_load = None,
             },

@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, TextIO
 
 import ray
@@ -158,9 +159,24 @@ def was_draining(node_id: str) -> bool:
         return False
 
 
+def own_node() -> str | None:
+    """The address of the node whose raylet this is below. Left to itself Ray prefers a head on the same machine."""
+    option, pid = "--node_ip_address=", os.getppid()
+    try:
+        while pid > 1:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            if command[0].endswith("/raylet"):
+                return next((argument[len(option) :] for argument in command if argument.startswith(option)), None)
+            # The name stands in parentheses, and may hold anything.
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        pass
+    return None
+
+
 def connect() -> None:
     """Joins the cluster as a part of the job; what Ray prints is for the job's log."""
-    ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+    ray.init(address="auto", log_to_driver=False, logging_level="ERROR", _node_ip_address=own_node())
 
 
 def main() -> int:

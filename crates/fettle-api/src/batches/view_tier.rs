@@ -1,6 +1,6 @@
 //! A tier, its jobs and their attempts as they are shown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fettle_core::{Attempt, Batch, Job, Tier, TierSource};
 use fettle_model::{
@@ -119,14 +119,27 @@ fn deduplicated(tier: &Tier) -> u64 {
     tallies.map(|tally| tally.skipped).sum()
 }
 
-/// The machines that a tier's attempts ran on.
+/// The machines that a tier's attempts ran on, with the GPUs that their workers saw.
 fn machines(tier: &Tier, insight: Option<&Insight>) -> Vec<String> {
     let jobs = tier.jobs.iter().filter_map(|job| insight?.job(&job.id));
     let attempts = jobs.flat_map(|facts| &facts.attempts);
     let evidence = attempts.filter_map(|attempt| attempt.evidence.as_ref());
-    let nodes = evidence.flat_map(|evidence| evidence.node.iter().chain(&evidence.worker_nodes));
-    let nodes: BTreeSet<String> = nodes.cloned().collect();
-    nodes.into_iter().collect()
+    let mut gpus: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for evidence in evidence {
+        let own = evidence.node.iter().map(|node| (node, ""));
+        let others = evidence.worker_nodes.iter();
+        for (node, key) in own.chain(others.map(|node| (node, node.as_str()))) {
+            let seen = evidence.worker_gpus.get(key).into_iter().flatten();
+            let of_node = gpus.entry(node).or_default();
+            of_node.extend(seen.map(String::as_str));
+        }
+    }
+    gpus.into_iter()
+        .map(|(node, gpus)| match gpus.is_empty() {
+            true => node.to_owned(),
+            false => format!("{node} (GPU {})", Vec::from_iter(gpus).join(", ")),
+        })
+        .collect()
 }
 
 /// What the last attempt of a job left in its driver's log, and when.

@@ -283,6 +283,17 @@ impl RayApi {
         self.send(&path, request).await
     }
 
+    /// The names of files among a node's logs that match `glob`.
+    pub(super) async fn log_files(
+        &self,
+        node_id: &str,
+        glob: &str,
+    ) -> Result<Vec<String>, RayError> {
+        let path = format!("/api/v0/logs?node_id={node_id}&glob={glob}");
+        let listed: LogList = self.ask(&path).await?;
+        Ok(listed.data.result.into_values().flatten().collect())
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
@@ -324,6 +335,17 @@ pub(super) struct Version {
 #[derive(Deserialize)]
 struct StateList<T> {
     data: StateData<T>,
+}
+
+/// Files by what Ray takes them for.
+#[derive(Deserialize)]
+struct LogList {
+    data: LogListData,
+}
+
+#[derive(Deserialize)]
+struct LogListData {
+    result: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]

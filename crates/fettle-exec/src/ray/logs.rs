@@ -43,6 +43,26 @@ impl Inner {
         }
     }
 
+    /// The logs of workers on other nodes, which the driver keeps on its own.
+    async fn distant_logs(&self, attempt: &AttemptId, node_id: &str) -> Vec<(u32, String)> {
+        let start = format!("fettle-{attempt}-distant-");
+        let found = self.api.log_files(node_id, &format!("{start}*")).await;
+        let files = found.unwrap_or_else(|error| {
+            tracing::debug!(%attempt, %error, "logs cannot be listed");
+            Vec::new()
+        });
+        let number = |file: &str| {
+            file.strip_prefix(&start)?
+                .strip_suffix(".err")?
+                .parse()
+                .ok()
+        };
+        let numbered = files
+            .into_iter()
+            .filter_map(|file| Some((number(&file)?, file)));
+        numbered.collect()
+    }
+
     /// Copies all logs from the driver's node; the driver's last word, if it has said it.
     pub(super) async fn fetch_logs(
         &self,
@@ -59,8 +79,9 @@ impl Inner {
             return None;
         }
         let dir = &self.dir(attempt);
-        let of_workers = (0..submitted.workers).map(|worker| async move {
-            let file = format!("fettle-{attempt}-worker-{worker}.err");
+        let own = (0..submitted.workers).map(|worker| (worker, worker_log(attempt, worker)));
+        let elsewhere = self.distant_logs(attempt, node_id).await;
+        let of_workers = own.chain(elsewhere).map(|(worker, file)| async move {
             // A worker that has not been started has no log.
             if let Ok(log) = self.api.log_file(node_id, &file, LINES_MAX).await {
                 store(dir, dir.worker_err(worker), log).await;
@@ -81,6 +102,10 @@ impl Inner {
             }
         }
     }
+}
+
+fn worker_log(attempt: &AttemptId, worker: u32) -> String {
+    format!("fettle-{attempt}-worker-{worker}.err")
 }
 
 /// Adds what is kept of the driver's log.

@@ -176,6 +176,7 @@ fn of_host(worker: u32, said: FromHost) -> WorkerEvent {
         FromHost::Failed { message } => WorkerEvent::Lost { worker, message },
         FromHost::Said { frame } => WorkerEvent::Said { worker, frame },
         FromHost::Seen { glimpse } => WorkerEvent::Seen { worker, glimpse },
+        FromHost::Wrote { text } => WorkerEvent::Wrote { worker, text },
         FromHost::Killed { threads } => WorkerEvent::Killed { worker, threads },
         FromHost::Stood {
             pid,

@@ -110,6 +110,12 @@ impl Crewman {
         self.body.send(ToWorker::End).await;
     }
 
+    /// It gets no more rows, and ends when it has done those that it has taken up; the others it lets go.
+    pub(super) async fn tell_to_leave(&mut self) {
+        self.has_been_told_to_end = true;
+        self.body.send(ToWorker::Leave).await;
+    }
+
     /// It has something to do again.
     pub(super) fn given_first_rows(&mut self, now: UnixMillis) {
         self.last_step_at = now;

@@ -2,7 +2,7 @@
 //!
 //! Owns the order: the file first, because it outlives both processes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub(super) struct Ending {
     backend_messages: Vec<String>,
     /// Other nodes on which workers ran.
     nodes: BTreeSet<String>,
+    /// The GPUs that workers saw, by node; the driver's own has no name.
+    gpus: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Ending {
@@ -94,6 +96,13 @@ impl Ending {
     /// Keeps that workers ran on this node, too.
     pub(super) fn keep_node(&mut self, node: &str) {
         self.nodes.insert(node.to_owned());
+    }
+
+    /// Keeps which GPUs a worker sees.
+    pub(super) fn keep_gpus(&mut self, node: Option<&str>, gpus: &str) {
+        let known = self.gpus.entry(node.unwrap_or_default().to_owned());
+        let seen = gpus.split(',').map(|gpu| gpu.trim().to_owned());
+        known.or_default().extend(seen);
     }
 
     /// Keeps what the backend said.
@@ -170,6 +179,7 @@ impl Ending {
             profile: Some(self.profile),
             backend_messages: self.backend_messages,
             worker_nodes: self.nodes.into_iter().collect(),
+            worker_gpus: self.gpus,
             ..AttemptEvidence::default()
         };
         // An attempt without an end has lost its driver's mind; it is said so rather than called finished.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 
 use super::body::Here;
+use super::distant_log::LogReader;
 use super::glimpse::Glimpse;
 use super::host_frame::{FromHost, ToHost};
 use super::prepare::{own_group, prepare};
@@ -23,6 +24,8 @@ use crate::codes;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the driver is told of it, unless it is over its limit.
 const TELL_EVERY: Duration = Duration::from_millis(500);
+/// How often the driver is told what the worker has written to its log.
+const LOG_EVERY: Duration = Duration::from_secs(1);
 /// Threads for frames; the work is done by the worker.
 const RUNTIME_THREADS: usize = 1;
 
@@ -69,6 +72,8 @@ async fn run(args: &HostArgs) -> u8 {
         worker: None,
         to_self,
         told_at: None,
+        log: LogReader::new(dir.worker_err(args.worker)),
+        log_read_at: Instant::now(),
     };
     let mut orders = BufReader::new(tokio::io::stdin()).lines();
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -116,6 +121,8 @@ struct Host {
     worker: Option<Here>,
     to_self: mpsc::Sender<WorkerEvent>,
     told_at: Option<Instant>,
+    log: LogReader,
+    log_read_at: Instant,
 }
 
 impl Host {
@@ -185,13 +192,25 @@ impl Host {
                 // Before anything else: the counters are gone when the group is used again.
                 tell(&worker);
                 worker.kill_all().await;
+                self.tell_log();
                 say(&FromHost::Ended { exit, remains });
             }
             _ => {}
         }
     }
 
+    /// Tells the driver what the worker has written to its log.
+    fn tell_log(&mut self) {
+        self.log_read_at = Instant::now();
+        if let Some(text) = self.log.read() {
+            say(&FromHost::Wrote { text });
+        }
+    }
+
     fn look(&mut self) {
+        if self.log_read_at.elapsed() >= LOG_EVERY {
+            self.tell_log();
+        }
         let Some(worker) = &self.worker else { return };
         let is_due = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
         if is_due || worker.group.read().is_over_limit() {

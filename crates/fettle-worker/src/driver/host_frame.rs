@@ -73,6 +73,11 @@ pub(super) enum FromHost {
         /// Where.
         threads: String,
     },
+    /// The worker has written to its log.
+    Wrote {
+        /// What.
+        text: String,
+    },
     /// The worker has ended, and all that it said has been told.
     Ended {
         /// How.

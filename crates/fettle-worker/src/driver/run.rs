@@ -23,6 +23,7 @@ use super::body::{Body, Here, There};
 use super::broker::BrokerCommand;
 use super::crew::{Crewman, Killed};
 use super::death;
+use super::distant_log;
 use super::finale::{self, Ending};
 use super::outbox::{self, Posted};
 use super::prepare::{own_group, prepare};
@@ -123,7 +124,10 @@ impl Driver {
             to_self,
             sources: Some(sources),
             spec,
-            recipe,
+            recipe: Recipe {
+                gpu_sharers: workers,
+                ..recipe
+            },
             group,
         })
     }
@@ -204,6 +208,10 @@ impl Driver {
                 exit,
                 remains,
             } => self.on_end(worker, exit, *remains).await,
+            WorkerEvent::Wrote { worker, text } => {
+                let attempt = self.spec.attempt_id.as_str();
+                distant_log::keep(&self.recipe.dir, attempt, worker, &text);
+            }
             WorkerEvent::Placed { worker, node } => self.on_placed(worker, node),
             WorkerEvent::Lost { worker, message } => self.on_lost(worker, message).await,
             WorkerEvent::BrokerEnded { message } => self.on_broker_ended(&message).await,
@@ -236,8 +244,11 @@ impl Driver {
         };
         let is_progress = matches!(frame, FromWorker::Finished { .. });
         match frame {
-            FromWorker::Ready { version } => {
+            FromWorker::Ready { version, gpus } => {
                 worker.ready(now);
+                if let Some(gpus) = gpus.filter(|_| self.spec.resources.num_gpus > 0.0) {
+                    self.ending.keep_gpus(worker.body.node(), &gpus);
+                }
                 self.ending.worker_version.get_or_insert(version);
                 self.schedule.ready(number);
             }
@@ -311,7 +322,9 @@ impl Driver {
         self.ending.add_worker(&worker, now);
         if exit.is_success() && worker.rows.is_empty() && worker.has_been_told_to_end {
             self.ending.keep_memory(&worker, &memory);
-            return self.vacate(number);
+            self.vacate(number);
+            // It may have let rows go.
+            return self.feed_all().await;
         }
         let death = death::evidence(number, &worker, exit, &memory, remains, now);
         let cause = death::cause_of(exit, &memory, worker.killed, &death.log_tail);

@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
+use super::devices::{self, VISIBLE_DEVICES};
 use super::glimpse::Glimpse;
 use super::remains::{Remains, Traces};
 use crate::extract::chain;
@@ -79,6 +80,13 @@ pub(super) enum WorkerEvent {
         /// Where its threads stand.
         threads: String,
     },
+    /// It has written to its log, elsewhere.
+    Wrote {
+        /// Which worker.
+        worker: u32,
+        /// What.
+        text: String,
+    },
     /// There is a host for it on another node.
     Placed {
         /// Which worker.
@@ -123,6 +131,8 @@ pub(super) struct Recipe {
     pub(super) attempt_id: String,
     /// Threads that numeric libraries may start in each worker.
     pub(super) threads: u32,
+    /// Workers here that share what GPUs are visible.
+    pub(super) gpu_sharers: u32,
 }
 
 impl Recipe {
@@ -136,6 +146,7 @@ impl Recipe {
             dir,
             attempt_id: spec.attempt_id.to_string(),
             threads,
+            gpu_sharers: 1,
         }
     }
 
@@ -180,6 +191,12 @@ impl WorkerProcess {
         command.env(ATTEMPT_MARKER_ENV, &recipe.attempt_id);
         for name in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"] {
             command.env(name, recipe.threads.to_string());
+        }
+        for name in VISIBLE_DEVICES {
+            let visible = std::env::var(name).unwrap_or_default();
+            if let Some(part) = devices::part(&visible, number, recipe.gpu_sharers) {
+                command.env(name, part);
+            }
         }
         let mut child = command.spawn()?;
         let missing = || io::Error::other("the worker has no pipes");

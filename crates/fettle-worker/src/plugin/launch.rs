@@ -27,6 +27,7 @@ const PASSED_VARIABLES: &[&str] = &[
     "PATH",
     "LD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
     "NVIDIA_VISIBLE_DEVICES",
     "SSL_CERT_FILE",
     "TZ",

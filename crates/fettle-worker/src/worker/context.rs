@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fettle_client::AttemptClient;
 use fettle_confine::AttemptDir;
@@ -54,6 +54,8 @@ pub(super) struct Context {
     plans: BTreeMap<CollectionId, InputPlan>,
     /// Rows, of all stages, that the driver has been told of.
     rows_told: AtomicU64,
+    /// Whether no row is to be taken up any more.
+    is_leaving: AtomicBool,
 }
 
 impl Context {
@@ -78,8 +80,19 @@ impl Context {
             extracted_bytes: Budget::of_limit(memory_bytes),
             plans: BTreeMap::new(),
             rows_told: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
             spec,
         })
+    }
+
+    /// Lets go of the rows that are not taken up yet.
+    pub(super) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no row is to be taken up any more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
     }
 
     /// Plans the inputs of every target collection.

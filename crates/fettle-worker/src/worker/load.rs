@@ -39,6 +39,7 @@ pub(super) async fn run(
     while let Some(done) = loading.next().await {
         let is_taken = match done {
             Done::Loaded(loaded) => to_process.send(*loaded).await.is_ok(),
+            Done::Left => true,
             Done::Over(row, result) => {
                 context.entered(vec![row.row], Stage::Writing);
                 let extracted = Extracted {
@@ -66,6 +67,8 @@ fn load_several<'c>(
 
 enum Done {
     Loaded(Box<Loaded>),
+    /// It was not taken up, and is for others.
+    Left,
     /// There is nothing to extract: the row asked for nothing, or could not be loaded.
     Over(Box<ManifestRow>, Result<(), ExtractError>),
 }
@@ -88,6 +91,9 @@ async fn load(context: &Context, row: ManifestRow) -> Done {
     let Some(held) = context.loaded_bytes.hold(estimate(&row)).await else {
         return Done::Over(Box::new(row), Err(closed()));
     };
+    if context.is_leaving() {
+        return Done::Left;
+    }
     context.output.send(&FromWorker::Begun(BegunRow {
         row: row.row,
         source_id: row.source_id.clone(),

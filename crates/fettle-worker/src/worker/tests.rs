@@ -166,6 +166,10 @@ fn spec(url: &str, blobs: &Path, rows: u64) -> AttemptSpec {
 
 /// Runs the stages over rows with these texts; the exit code and what was said.
 async fn work(url: &str, texts: &[&str]) -> (u8, Vec<FromWorker>) {
+    work_until(url, texts, ToWorker::End).await
+}
+
+async fn work_until(url: &str, texts: &[&str], last: ToWorker) -> (u8, Vec<FromWorker>) {
     let folder = tempfile::tempdir().unwrap();
     let rows: Vec<_> = texts
         .iter()
@@ -198,7 +202,7 @@ async fn work(url: &str, texts: &[&str]) -> (u8, Vec<FromWorker>) {
             rows: (0..rows.len() as RowNumber).rev().collect(),
         })
         .unwrap();
-    commands.send(ToWorker::End).unwrap();
+    commands.send(last).unwrap();
     let code = tokio::time::timeout(
         Duration::from_secs(60),
         pipeline(Arc::new(context), engine, received),
@@ -206,6 +210,22 @@ async fn work(url: &str, texts: &[&str]) -> (u8, Vec<FromWorker>) {
     .await
     .unwrap();
     (code, frames.read())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_to_leave_does_what_it_has_taken_up_and_lets_go_of_the_rest() {
+    let (url, taken) = serve(|_| None).await;
+    let texts = ["a"; 500];
+    let (code, frames) = work_until(&url, &texts, ToWorker::Leave).await;
+    assert_eq!(code, codes::FINISHED);
+    let begun = frames.iter().filter_map(|frame| match frame {
+        FromWorker::Begun(begun) => Some((begun.row, RowOutcome::Processed)),
+        _ => None,
+    });
+    let mut begun: Vec<_> = begun.collect();
+    begun.sort_unstable();
+    assert_eq!(outcomes(&taken), begun);
+    assert!(begun.len() < texts.len(), "{} rows", begun.len());
 }
 
 fn outcomes(taken: &Taken) -> Vec<(RowNumber, RowOutcome)> {

@@ -4,7 +4,7 @@
 //! it is nobody's fault, so its rows go back as they were.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fettle_model::report::HostsAsked;
 use fettle_model::{AttemptSpec, ProcessExit, UnixMillis};
@@ -39,6 +39,11 @@ impl Place {
     }
 }
 
+/// The pause after a host was lost; it doubles with each that is lost in a row, for a node that comes up needs some time.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Brokers that are started for an attempt at most: one that is killed is replaced, one that cannot live is done without.
+const BROKERS_MAX: u32 = 3;
+
 /// The places on other nodes.
 pub(super) struct Hosts {
     command: Option<BrokerCommand>,
@@ -51,6 +56,10 @@ pub(super) struct Hosts {
     places: BTreeMap<u32, Place>,
     next_number: u32,
     losses: u32,
+    /// No host is asked for before this.
+    pause_until: Instant,
+    /// Brokers that have been started.
+    brokers: u32,
     /// Time that workers were ready for rows, added up, in milliseconds.
     worked_ms: u64,
     looked_at: Instant,
@@ -70,6 +79,8 @@ impl Hosts {
             places: BTreeMap::new(),
             next_number: own_places,
             losses: 0,
+            pause_until: Instant::now(),
+            brokers: 0,
             worked_ms: 0,
             looked_at: Instant::now(),
         }
@@ -175,7 +186,8 @@ impl Driver {
             own_workers: u64::from(self.own_places),
         };
         let wanted = load.hosts_wanted(u64::from(self.hosts.granted)) as usize;
-        while self.hosts.places.len() < wanted && self.ask() {}
+        let may_ask = Instant::now() >= self.hosts.pause_until;
+        while may_ask && self.hosts.places.len() < wanted && self.ask() {}
         let waiting = self
             .hosts
             .places
@@ -195,7 +207,7 @@ impl Driver {
             .for_each(|worker| self.hosts.release(worker));
     }
 
-    /// Lets those end that are more than `serve` grants, when they have done the rows that they have: others need the room.
+    /// Lets those end that are more than `serve` grants, when they have done the rows that they have taken up: others need the room.
     pub(super) async fn shrink(&mut self) {
         let placed = self.hosts.places.iter().filter(|(_, it)| !it.is_asked());
         let placed: Vec<u32> = placed.map(|(worker, _)| *worker).collect();
@@ -207,7 +219,7 @@ impl Driver {
                     pid = worker.body.pid(),
                     "a host is given back: others need the room"
                 );
-                worker.tell_to_end().await;
+                worker.tell_to_leave().await;
             }
         }
     }
@@ -221,7 +233,10 @@ impl Driver {
         if hosts.broker.is_none() {
             let (attempt, url) = (self.spec.attempt_id.as_str(), &self.spec.control_url);
             match Broker::start(command, attempt, url, self.to_self.clone()) {
-                Ok(broker) => hosts.broker = Some(broker),
+                Ok(broker) => {
+                    hosts.broker = Some(broker);
+                    hosts.brokers += 1;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "no hosts can be asked for; the work is done on this node");
                     hosts.command = None;
@@ -273,8 +288,21 @@ impl Driver {
         }
     }
 
-    /// A host is gone with its worker. The rows are not to blame.
+    /// A host is gone with its worker.
     pub(super) async fn on_lost(&mut self, number: u32, message: String) {
+        if !self.hosts.has(number) {
+            return;
+        }
+        self.hosts.losses += 1;
+        self.hosts.pause_until = Instant::now() + PAUSE * (1 << self.hosts.losses.min(LOSSES_MAX));
+        if self.hosts.losses >= LOSSES_MAX && self.hosts.command.take().is_some() {
+            tracing::warn!("{LOSSES_MAX} hosts were lost in a row; no more are asked for");
+        }
+        self.lose(number, message).await;
+    }
+
+    /// A worker elsewhere is gone with its place. The rows are not to blame.
+    async fn lose(&mut self, number: u32, message: String) {
         let node = match self.hosts.places.remove(&number) {
             Some(Place::On(node)) => node,
             Some(Place::Asked(_)) => String::new(),
@@ -290,10 +318,6 @@ impl Driver {
             return;
         }
         tracing::warn!(worker = number, node, "a host is lost: {message}");
-        self.hosts.losses += 1;
-        if self.hosts.losses >= LOSSES_MAX && self.hosts.command.take().is_some() {
-            tracing::warn!("{LOSSES_MAX} hosts were lost in a row; no more are asked for");
-        }
         self.ending
             .keep_backend_message(format!("host of worker {number} on {node}: {message}"));
         if let Some(worker) = worker.filter(|worker| !worker.has_been_told_to_end) {
@@ -313,13 +337,15 @@ impl Driver {
         self.ending.keep_death(death, DeathCause::Other);
     }
 
-    /// There are no hosts any more, and no way to others. The driver's own workers do the rest.
+    /// There are no hosts any more. Another broker may have others placed; without one the driver's own workers do the rest.
     pub(super) async fn on_broker_ended(&mut self, message: &str) {
-        self.hosts.command = None;
         self.hosts.broker = None;
+        if self.hosts.brokers >= BROKERS_MAX && self.hosts.command.take().is_some() {
+            tracing::warn!("{BROKERS_MAX} brokers have ended; no hosts are asked for any more");
+        }
         let lost: Vec<u32> = self.hosts.places.keys().copied().collect();
         for worker in lost {
-            self.on_lost(worker, message.to_owned()).await;
+            self.lose(worker, message.to_owned()).await;
         }
     }
 }
