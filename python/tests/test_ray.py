@@ -182,17 +182,23 @@ def test_a_plugin_that_runs_out_of_memory_gets_more(api: Api, plugin: str) -> No
 
 
 def test_a_killed_driver_and_a_stop_in_ray_are_told_and_the_work_is_finished(api: Api, plugin: str) -> None:
-    run = Run(api, plugin, slow(8, 0.5))
+    run = Run(api, plugin, slow(16, 0.5))
     first = run.attempt()
     wait_for("a row is done", lambda: len(run.documents()) > 0)
     os.kill(driver(first)[0], signal.SIGKILL)
     second = run.attempt(2)
     assert requests.post(f"{DASHBOARD}/api/jobs/{second}/stop", timeout=30).ok
+    run.attempt(3)
+    supervisor = wait_for("one supervisor", lambda: processes(lambda line: "ray::JobSupervisor" in line))
+    os.kill(supervisor[0], signal.SIGKILL)
     assert run.ended()["status"] == "COMPLETED"
-    assert len(run.documents()) == 8
+    assert len(run.documents()) == 16
     told = str(run.diagnosis())
     assert "signal 9 (SIGKILL)" in told, told
     assert "not by this server" in told, told
+    # Ray's own words for it name the OOM killer among the possible causes.
+    assert "the job's supervisor has died: WORKER_DIED" in told, told
+    assert "'oom'" not in told, told
 
 
 def test_a_canceled_batch_leaves_no_process(api: Api, cluster: Cluster, plugin: str) -> None:

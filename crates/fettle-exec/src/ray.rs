@@ -5,6 +5,7 @@
 
 mod api;
 mod attempt;
+mod cause;
 mod census;
 mod cluster;
 mod events;

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::cause::DeathCause;
+
 /// Ray answers within milliseconds. Without its control store it answers after up to a minute, which is an outage for us.
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 /// The first job of a cluster takes seconds; without an agent Ray gives up after 31 s.
@@ -212,15 +214,25 @@ impl RayApi {
     pub(super) async fn supervisors(&self) -> Result<Vec<Supervisor>, RayError> {
         let mut found = Vec::new();
         for state in LIVING_STATES {
-            let equals = [("state", state), ("ray_namespace", SUPERVISOR_NAMESPACE)];
-            let filters = equals.map(|(key, value)| {
-                format!("&filter_keys={key}&filter_predicates=%3D&filter_values={value}")
-            });
-            let path = format!("/api/v0/actors?detail=1&limit=10000{}", filters.concat());
+            let filters = [("state", state), ("ray_namespace", SUPERVISOR_NAMESPACE)];
+            let path = format!("/api/v0/actors?detail=1&limit=10000{}", equal(filters));
             let listed: StateList<Supervisor> = self.ask(&path).await?;
             found.extend(listed.data.result.result);
         }
         Ok(found)
+    }
+
+    /// Why the supervisor of a job died; nothing while it lives.
+    pub(super) async fn supervisor_death(&self, id: &str) -> Result<Option<DeathCause>, RayError> {
+        let name = format!("{SUPERVISOR_PREFIX}{id}");
+        let filters = [
+            ("name", name.as_str()),
+            ("ray_namespace", SUPERVISOR_NAMESPACE),
+        ];
+        let path = format!("/api/v0/actors?detail=1&limit=1{}", equal(filters));
+        let listed: StateList<Dead> = self.ask(&path).await?;
+        let mut found = listed.data.result.result.into_iter();
+        Ok(found.next().and_then(|actor| actor.death_cause))
     }
 
     pub(super) async fn job(&self, id: &str) -> Result<Job, RayError> {
@@ -330,6 +342,18 @@ impl RayApi {
 pub(super) struct Version {
     pub(super) ray_version: String,
     pub(super) session_name: String,
+}
+
+#[derive(Deserialize)]
+struct Dead {
+    death_cause: Option<DeathCause>,
+}
+
+/// Lets Ray list only what has these values.
+fn equal(filters: [(&str, &str); 2]) -> String {
+    let one =
+        |(key, value)| format!("&filter_keys={key}&filter_predicates=%3D&filter_values={value}");
+    filters.map(one).concat()
 }
 
 #[derive(Deserialize)]

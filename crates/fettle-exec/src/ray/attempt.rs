@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use super::api::{Job, JobStatus, Node, RayApi, RayError};
+use super::cause;
 use super::census::Known;
 use super::cluster::{Cluster, Seen};
 use super::package::{self, Package};
@@ -255,15 +256,26 @@ impl Inner {
         let seen = self.cluster.seen();
         let node = submitted.node_id.as_deref().and_then(|id| seen.node(id));
         let last_word = self.fetch_logs(attempt, submitted).await;
+        let cause = self.cause(attempt, job).await;
         let traces = Traces {
             job,
             node,
+            cause,
             last_word,
             stop_ordered: dir.stop().exists(),
         };
         let mut record = verdict::end(traces, now());
         super::logs::add_tail(&dir, &mut record.evidence);
         keep(&dir, dir.ended(), &record).await
+    }
+
+    /// What else Ray knows of an end of which the job says little. One call; without an answer it stays as it is.
+    async fn cause(&self, attempt: &AttemptId, job: &Job) -> Option<String> {
+        if !cause::is_open(job) {
+            return None;
+        }
+        let death = self.api.supervisor_death(attempt.as_str()).await;
+        death.ok().flatten().and_then(|death| death.line())
     }
 
     /// Looks at the nodes: the end of the driver's is evidence, and may be newer than the last look. Older releases of Ray give a job up

@@ -24,6 +24,8 @@ pub(super) struct Traces<'a> {
     pub(super) job: &'a Job,
     /// The node that its driver ran on.
     pub(super) node: Option<&'a Node>,
+    /// What Ray's actor table says of the end of its supervisor.
+    pub(super) cause: Option<String>,
     pub(super) last_word: Option<ExitRecord>,
     /// Whether `serve` asked for the end.
     pub(super) stop_ordered: bool,
@@ -34,6 +36,7 @@ pub(super) fn end(traces: Traces<'_>, at: UnixMillis) -> EndRecord {
     let Traces {
         job,
         node,
+        cause,
         last_word,
         stop_ordered,
     } = traces;
@@ -51,6 +54,7 @@ pub(super) fn end(traces: Traces<'_>, at: UnixMillis) -> EndRecord {
     evidence
         .backend_messages
         .extend(messages(job, node, stop_ordered));
+    evidence.backend_messages.extend(cause);
     EndRecord {
         exit,
         evidence,
@@ -191,6 +195,7 @@ mod tests {
         let traces = Traces {
             job: &job(text),
             node,
+            cause: None,
             last_word: None,
             stop_ordered,
         };
@@ -314,6 +319,7 @@ mod tests {
         let traces = Traces {
             job: &job,
             node: None,
+            cause: None,
             last_word: Some(word),
             stop_ordered: false,
         };
