@@ -17,7 +17,7 @@ pub(crate) enum ToWorker {
     },
     /// Finish what you have and end.
     End,
-    /// Finish what you have taken up, let go of the rest, and end: others will do it.
+    /// Finish what is being extracted or written, let go of the rest, and end: others will do it.
     Leave,
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Crewman {
     pub(super) started_at: UnixMillis,
     pub(super) is_ready: bool,
     pub(super) has_been_told_to_end: bool,
+    /// Whether it may leave rows undone then.
+    is_leaving: bool,
     /// Whether it has said that it cannot work and ends.
     pub(super) is_failing: bool,
     pub(super) rows: BTreeMap<RowNumber, Taken>,
@@ -88,6 +90,7 @@ impl Crewman {
             started_at: now,
             is_ready: false,
             has_been_told_to_end: false,
+            is_leaving: false,
             is_failing: false,
             rows: BTreeMap::new(),
             last_finished_row: None,
@@ -110,10 +113,16 @@ impl Crewman {
         self.body.send(ToWorker::End).await;
     }
 
-    /// It gets no more rows, and ends when it has done those that it has taken up; the others it lets go.
+    /// It gets no more rows, and ends when it has done those that its extractor is at; the others it lets go.
     pub(super) async fn tell_to_leave(&mut self) {
         self.has_been_told_to_end = true;
+        self.is_leaving = true;
         self.body.send(ToWorker::Leave).await;
+    }
+
+    /// Whether it was told to end and has left nothing undone that it should have done.
+    pub(super) fn is_done(&self) -> bool {
+        self.has_been_told_to_end && (self.rows.is_empty() || self.is_leaving)
     }
 
     /// It has something to do again.

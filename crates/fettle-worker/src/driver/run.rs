@@ -320,7 +320,7 @@ impl Driver {
         // Before anything else: the counters are gone when the group is used again.
         let memory = worker.body.memory();
         self.ending.add_worker(&worker, now);
-        if exit.is_success() && worker.rows.is_empty() && worker.has_been_told_to_end {
+        if exit.is_success() && worker.is_done() {
             self.ending.keep_memory(&worker, &memory);
             self.vacate(number);
             // It may have let rows go.

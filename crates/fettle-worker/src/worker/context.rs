@@ -85,12 +85,12 @@ impl Context {
         })
     }
 
-    /// Lets go of the rows that are not taken up yet.
+    /// Lets go of the rows that the extractor has not been given yet.
     pub(super) fn leave(&self) {
         self.is_leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Whether no row is to be taken up any more.
+    /// Whether the extractor is to be given no row any more.
     pub(super) fn is_leaving(&self) -> bool {
         self.is_leaving.load(Ordering::Relaxed)
     }

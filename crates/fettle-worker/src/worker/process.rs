@@ -25,6 +25,10 @@ pub(super) fn run(
     let mut size = BatchSize::new(engine.batch_rows);
     let mut next = None;
     while let Some(first) = next.take().or_else(|| loaded.blocking_recv()) {
+        if context.is_leaving() {
+            // It waited in line, and is for others.
+            continue;
+        }
         let mut batch = vec![first];
         while batch.len() < size.rows() {
             match loaded.try_recv() {

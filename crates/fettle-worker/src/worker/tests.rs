@@ -213,19 +213,20 @@ async fn work_until(url: &str, texts: &[&str], last: ToWorker) -> (u8, Vec<FromW
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_to_leave_does_what_it_has_taken_up_and_lets_go_of_the_rest() {
+async fn one_that_is_to_leave_does_what_it_is_at_and_lets_go_of_the_rest() {
     let (url, taken) = serve(|_| None).await;
     let texts = ["a"; 500];
     let (code, frames) = work_until(&url, &texts, ToWorker::Leave).await;
     assert_eq!(code, codes::FINISHED);
-    let begun = frames.iter().filter_map(|frame| match frame {
-        FromWorker::Begun(begun) => Some((begun.row, RowOutcome::Processed)),
+    let given = frames.iter().filter_map(|frame| match frame {
+        FromWorker::Entered { rows, stage } if *stage == Stage::Processing => Some(rows),
         _ => None,
     });
-    let mut begun: Vec<_> = begun.collect();
-    begun.sort_unstable();
-    assert_eq!(outcomes(&taken), begun);
-    assert!(begun.len() < texts.len(), "{} rows", begun.len());
+    let given = given.flatten().map(|row| (*row, RowOutcome::Processed));
+    let mut given: Vec<_> = given.collect();
+    given.sort_unstable();
+    assert_eq!(outcomes(&taken), given);
+    assert!(given.len() < texts.len(), "{} rows", given.len());
 }
 
 fn outcomes(taken: &Taken) -> Vec<(RowNumber, RowOutcome)> {

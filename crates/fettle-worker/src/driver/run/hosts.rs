@@ -207,7 +207,7 @@ impl Driver {
             .for_each(|worker| self.hosts.release(worker));
     }
 
-    /// Lets those end that are more than `serve` grants, when they have done the rows that they have taken up: others need the room.
+    /// Lets those end that are more than `serve` grants, when they have done the rows that they are at: others need the room.
     pub(super) async fn shrink(&mut self) {
         let placed = self.hosts.places.iter().filter(|(_, it)| !it.is_asked());
         let placed: Vec<u32> = placed.map(|(worker, _)| *worker).collect();
