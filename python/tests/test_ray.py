@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -251,17 +252,28 @@ def test_a_node_that_is_taken_away_before_its_time_is_told_as_that(
     assert secret not in server.log.read_text()
 
 
-def test_serve_is_killed_and_the_next_one_takes_the_job_up(api: Api, server: Server, cluster: Cluster, plugin: str) -> None:
-    run = Run(api, plugin, slow(8, 0.5))
-    attempt = run.attempt()
-    wait_for("a row is done", lambda: len(run.documents()) > 0)
+def restart(server: Server, *more: str, forget: Callable[[Path], object] = lambda data: None) -> None:
+    """Kills serve and starts the next one on its data folder, with what `forget` leaves of it."""
     server.process.kill()
     server.process.wait(timeout=30)
     port = int(server.url.rsplit(":", 1)[1])
     data: Path = server.log.parent
-    server.process = start_server(data, server.files, port, "--executor", "ray", "--ray-address", DASHBOARD).process
+    forget(data / "fettle")
+    server.process = start_server(data, server.files, port, "--executor", "ray", "--ray-address", DASHBOARD, *more).process
     wait_until_ready(server)
-    assert driver(attempt) or run.model()["status"] == "COMPLETED"
+
+
+def test_serve_is_killed_and_the_next_one_takes_the_job_up(api: Api, server: Server, cluster: Cluster, plugin: str) -> None:
+    run = Run(api, plugin, slow(30, 0.5))
+    attempt = run.attempt()
+    wait_for("a row is done", lambda: len(run.documents()) > 0)
+    restart(server)
+    known = len(run.documents())
+    wait_for("it goes on", lambda: len(run.documents()) > known)
+    # What was written down of the attempt is gone, too: Ray knows it still.
+    restart(server, forget=lambda data: shutil.rmtree(data / "attempts" / attempt))
+    assert driver(attempt)
     assert run.ended()["status"] == "COMPLETED"
-    assert len(run.documents()) == 8
+    assert len(run.documents()) == 30
     assert not driver(attempt.replace("-a1", "-a2"))
+    assert run.model()["tier_tasks"][0]["retry_count"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import ray_cluster
 import requests
 from conftest import Api, Server, make_api, start_server, stop_server, wait_until_ready
 from ray_cluster import DASHBOARD, Cluster, wait_for
-from test_ray import Run, cluster, data, driver, plugin, port, slow
+from test_ray import Run, cluster, data, driver, plugin, port, restart, slow
 
 __all__ = ["cluster", "data", "plugin", "port"]
 
@@ -131,6 +132,46 @@ def test_no_more_jobs_are_on_the_cluster_than_may(api: Api, plugin: str) -> None
             waits.update(job["reason"] for job in (run.model().get("queue_context") or {}).get("jobs", []))
     assert most == JOBS_MAX
     assert any(f"a place among the {JOBS_MAX} job(s) that may run at once" in reason for reason in waits), waits
+
+
+@pytest.mark.skipif(not os.environ.get("FETTLE_RAY_GAUNTLET"), reason="it takes long; `make ray-gauntlet` runs it")
+def test_a_run_that_a_lost_memory_had_begun_is_taken_over(api: Api, server: Server, plugin: str, tmp_path: Path) -> None:
+    sleeper = Run(api, plugin, slow(1, 600))
+    sleeper.attempt()
+    run = Run(api, plugin, slow(60, 0.5))
+    first = run.attempt()
+    wait_for("a row is done", lambda: len(run.documents()) > 0)
+    # The next attempt waits for a second at least; what is stored in that time does not know it.
+    requests.post(f"{DASHBOARD}/api/jobs/{first}/stop", timeout=30)
+    wait_for("the next attempt waits", lambda: "retry in" in str(run.diagnosis()["timeline"]))
+    stored = [f"state.sqlite{end}" for end in ("", "-wal", "-shm")]
+
+    def remember(data: Path) -> None:
+        for name in stored:
+            if (data / name).exists():
+                shutil.copy(data / name, tmp_path / name)
+
+    def forget(data: Path) -> None:
+        for name in stored:
+            (data / name).unlink(missing_ok=True)
+            if (tmp_path / name).exists():
+                shutil.copy(tmp_path / name, data / name)
+        shutil.rmtree(data / "attempts" / second)
+
+    jobs_max = ["--ray-max-concurrent-jobs"]
+    restart(server, *jobs_max, str(JOBS_MAX), forget=remember)
+    second = run.attempt(2)
+    begun = driver(second)
+    known = len(run.documents())
+    wait_for("it does rows", lambda: len(run.documents()) > known)
+    # Now there is a place for the sleeper alone, so the job goes on waiting, while its next attempt runs already.
+    restart(server, *jobs_max, "1", forget=forget)
+    wait_for("it is taken over", lambda: "was found running and is taken over" in str(run.diagnosis()["timeline"]))
+    assert driver(second) == begun
+    api.ok("POST", f"/buckets/{sleeper.bucket}/batches/{sleeper.batch}/cancel", json={})
+    assert run.ended()["status"] == "COMPLETED", run.diagnosis()
+    assert len(run.documents()) == 60
+    restart(server, *jobs_max, str(JOBS_MAX))
 
 
 def resident(matches: str) -> float:
