@@ -85,7 +85,8 @@ python-tests: build $(VENV)/ready $(RAY_VENV)/ready $(MODEL)/model.safetensors
 
 ray-gauntlet: build $(VENV)/ready $(RAY_VENV)/ready ## every fault of a Ray cluster for real, written to docs/ray-gauntlet.md, and what 200 queued jobs cost it
 	FETTLE_RAY_GAUNTLET="$(CURDIR)/docs/ray-gauntlet.md" FETTLE_BIN="$(abspath $(FETTLE))" \
-		$(VENV)/bin/pytest -s python/tests/test_ray_gauntlet.py python/tests/test_ray_heal.py
+		$(VENV)/bin/pytest -s python/tests/test_ray_gauntlet.py python/tests/test_ray_heal.py \
+		python/tests/test_ray_nodes.py::test_another_node_that_is_taken_away_is_told_as_that
 
 python-lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check python

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -158,14 +159,16 @@ class Cluster:
         more = self.settings if "--head" in arguments else settings or {}
         environment = {**os.environ, **SETTINGS, **more, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
         # As on other machines: nothing but Ray, and a way to `serve`.
-        hide = f'mount -t tmpfs none {self.hidden} && exec "$@"'
+        steps = [f"mount -t tmpfs none {self.hidden}"]
         if full:
-            hide = f"mount -t tmpfs -o size=64k none {full} && {hide}"
+            place = (self.folder / "session_latest").resolve() / full
+            steps = [f"mkdir -p {place}", f"mount -t tmpfs -o size=64k none {place}", *steps]
         if self.apart and arguments[0] == "start" and "--head" not in arguments:
             # What comes back is another machine: folders of one that was killed a moment ago are still in use.
             self.starts += 1
             own = f"{self.folder}-node-{self.starts}"
-            hide = f"mkdir -p {own} && mount --bind {own} {self.folder} && {hide}"
+            steps = [f"mkdir -p {own}", f"mount --bind {own} {self.folder}", *steps]
+        hide = " && ".join([*steps, 'exec "$@"'])
         command = ["unshare", "--mount", "sh", "-c", hide, "sh", str(ray_binary()), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=START_SECONDS, check=False)
         assert result.returncode == 0 or not check, result.stdout + result.stderr
@@ -188,7 +191,7 @@ class Cluster:
         wait_for("the head answers", self.answers)
 
     def start_node(self, full: str | None = None, settings: dict[str, str] | None = None) -> None:
-        """Starts the second node, with a folder that holds nothing more and with settings of Ray's."""
+        """Starts the second node, with a folder of its session that holds nothing more and with settings of Ray's."""
         node = [
             "start",
             f"--address={HEAD}:{self.port}",
@@ -219,6 +222,12 @@ class Cluster:
     def kill_node(self) -> None:
         """Ends the second node's raylet without a word, as a machine that loses power."""
         os.kill(self.raylet(NODE), signal.SIGKILL)
+
+    def prepared(self) -> set[str]:
+        """The attempts that the node that was started last has made an environment for; with `apart`."""
+        logs = Path(f"{self.folder}-node-{self.starts}").glob("session_*/logs/runtime_env_agent.log")
+        made = [line for log in logs for line in log.read_text().splitlines() if "Creating runtime env" in line]
+        return {attempt for line in made for attempt in re.findall(r'"FETTLE_ATTEMPT_ID": "([^"]+)"', line)}
 
     def raylet(self, ip: str) -> int:
         """The process of a node that Ray's others go with."""

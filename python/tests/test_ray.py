@@ -53,7 +53,7 @@ def cluster(data: Path, port: int) -> Iterator[Cluster]:
         address = (data / "fettle" / "ray-events-url").read_text().strip()
         agent = "RAY_DASHBOARD_AGGREGATOR_AGENT"
         events = {f"{agent}_EVENTS_EXPORT_ADDR": address, f"{agent}_EXPOSABLE_EVENT_TYPES": "NODE_LIFECYCLE_EVENT"}
-        cluster = Cluster(data, settings={"RAY_enable_ray_event": "1", **events})
+        cluster = Cluster(data, apart=True, settings={"RAY_enable_ray_event": "1", **events})
         try:
             cluster.start()
             yield cluster

@@ -255,6 +255,9 @@ def test_a_job_for_a_gpu_waits_for_the_node_that_has_it_and_says_so(
     # The head has only one, so there is room for no other worker.
     assert run.gpus() == {"0 sees 0,1"}
     assert run.nodes() == [f"{NODE} (GPU 0, 1)"]
+    # A node that joins unpacks nothing for the jobs that are over: that would be over what this one uses.
+    jobs = [job["ray_job_id"] for job in run.model()["tier_tasks"][0]["extractor_jobs"]]
+    assert {attempt.rpartition("-a")[0] for attempt in cluster.prepared()} == set(jobs)
 
 
 def test_each_worker_sees_its_own_gpu_on_every_node(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
