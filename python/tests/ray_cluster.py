@@ -225,7 +225,8 @@ class Cluster:
 
     def prepared(self) -> set[str]:
         """The attempts that the node that was started last has made an environment for; with `apart`."""
-        logs = Path(f"{self.folder}-node-{self.starts}").glob("session_*/logs/runtime_env_agent.log")
+        # The link to the latest session leads to the folder of the head.
+        logs = Path(f"{self.folder}-node-{self.starts}").glob("session_2*/logs/runtime_env_agent.log")
         made = [line for log in logs for line in log.read_text().splitlines() if "Creating runtime env" in line]
         return {attempt for line in made for attempt in re.findall(r'"FETTLE_ATTEMPT_ID": "([^"]+)"', line)}
 

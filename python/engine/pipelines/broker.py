@@ -22,6 +22,8 @@ import ray
 
 from engine.pipelines.host import Host
 
+# Where Ray tells a driver what its job is.
+JOB_CONFIG_ENV = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # A host that is told to stop ends at once, as a rule.
 STOP_SECONDS = 10.0
 # Ray finds a lost node within fourteen seconds by default.
@@ -174,8 +176,19 @@ def own_node() -> str | None:
     return None
 
 
+def be_lazy() -> None:
+    """Has the environment of the job made where an actor needs it.
+
+    Ray would make it on every node that joins, as long as it remembers the job, and unpack the package over the one in use there.
+    """
+    config = json.loads(os.environ.get(JOB_CONFIG_ENV, "{}"))
+    config.setdefault("runtime_env", {})["config"] = {"eager_install": False}
+    os.environ[JOB_CONFIG_ENV] = json.dumps(config)
+
+
 def connect() -> None:
     """Joins the cluster as a part of the job; what Ray prints is for the job's log."""
+    be_lazy()
     ray.init(address="auto", log_to_driver=False, logging_level="ERROR", _node_ip_address=own_node())
 
 

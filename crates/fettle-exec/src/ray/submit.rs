@@ -151,8 +151,6 @@ fn submission(spec: &AttemptSpec, token: &str, package: &Package, workers_max: u
         runtime_env: json!({
             "working_dir": format!("gcs://{}", package.name),
             "env_vars": {ATTEMPT_MARKER_ENV: attempt, TOKEN_ENV: token, STOP_WAIT_ENV: STOP_WAIT_S},
-            // Eager, a node that joins would unpack the package once for every job that Ray remembers, each time over the one in use.
-            "config": {"eager_install": false},
         }),
     }
 }
