@@ -105,7 +105,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Whether it was given up because its driver's process no longer answered, which says nothing of why. Releases before 2.60 do so.
+    /// Whether it was given up because its driver's process no longer answered, which says nothing of why. Ray 2.49 does so.
     pub(super) fn lost_sight_of_driver(&self) -> bool {
         let message = self.message.as_deref().unwrap_or_default();
         self.driver_exit_code.is_none() && message.contains("The actor is temporarily unavailable")
