@@ -219,6 +219,10 @@ class Cluster:
         answer = requests.get(f"{DASHBOARD}/api/jobs/{attempt}", timeout=10)
         return answer.json() if answer.ok else None
 
+    def driver_log(self, attempt: str) -> str:
+        """What the driver of the attempt has printed, if it runs on the head."""
+        return (self.folder / "session_latest" / "logs" / f"job-driver-{attempt}.log").read_text()
+
     def kill_node(self) -> None:
         """Ends the second node's raylet without a word, as a machine that loses power."""
         os.kill(self.raylet(NODE), signal.SIGKILL)

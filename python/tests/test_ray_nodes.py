@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -127,6 +128,19 @@ def hosted_workers(attempt: str) -> list[int]:
     return processes(lambda line: "fettle worker" in line and f"{attempt}-host-" in line)
 
 
+@contextlib.contextmanager
+def halted_broker(attempt: str) -> Iterator[None]:
+    """The broker of the attempt says nothing for a while."""
+    brokers = processes(lambda line: f"engine.pipelines.broker --attempt {attempt}" in line)
+    for pid in brokers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in brokers:
+            os.kill(pid, signal.SIGCONT)
+
+
 def is_node_there() -> bool:
     return bool(processes(lambda line: "/raylet" in line.split(" ")[0] and f"--node_ip_address={NODE}" in line))
 
@@ -194,7 +208,10 @@ def test_a_killed_worker_broker_and_actor_are_replaced_and_cost_no_row(
 
 def test_a_node_that_is_lost_costs_nothing_and_is_named(api: Api, cluster: Cluster, plugin: str, tmp_path: Path) -> None:
     run, attempt = spread_from_the_head(api, cluster, plugin, tmp_path)
-    cluster.kill_node()
+    with halted_broker(attempt):
+        # It may be that the driver is told to give back what it has there before it is told that that is lost.
+        cluster.kill_node()
+        wait_for("its room is asked back", lambda: "a host is given back" in cluster.driver_log(attempt))
     wait_for("nothing is left of it", lambda: not hosts(attempt) + hosted_workers(attempt))
     known = len(run.documents())
     wait_for("the driver's own worker goes on", lambda: len(run.documents()) > known)

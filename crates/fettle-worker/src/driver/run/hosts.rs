@@ -320,7 +320,8 @@ impl Driver {
         tracing::warn!(worker = number, node, "a host is lost: {message}");
         self.ending
             .keep_backend_message(format!("host of worker {number} on {node}: {message}"));
-        if let Some(worker) = worker.filter(|worker| !worker.has_been_told_to_end) {
+        if let Some(worker) = worker {
+            // Also where it was to leave: `serve` may see that the node is gone before Ray says that the host is lost.
             self.keep_loss(number, &worker, message);
         }
         self.feed_all().await;
