@@ -177,7 +177,7 @@ class Cluster:
         self.start_head()
         self.start_node()
 
-    def start_head(self) -> None:
+    def start_head(self, *more: str) -> None:
         head = [
             "start",
             "--head",
@@ -187,7 +187,7 @@ class Cluster:
             f"--num-gpus={self.gpus[0]}",
         ]
         dashboard = ["--dashboard-host=127.0.0.1", "--dashboard-port=8265", "--disable-usage-stats"]
-        self.ray(*head, *dashboard, "--object-store-memory=100000000", f"--temp-dir={self.folder}")
+        self.ray(*head, *dashboard, *more, "--object-store-memory=100000000", f"--temp-dir={self.folder}")
         wait_for("the head answers", self.answers)
 
     def start_node(self, full: str | None = None, settings: dict[str, str] | None = None) -> None:

@@ -78,7 +78,7 @@ async fn deep(
         checked("the document index", control.index().check()),
     );
     let capacity = control.executor().capacity();
-    let backend = (capacity.now.num_cpus <= 0.0).then(|| "the backend has no cores".to_owned());
+    let backend = (capacity.total().num_cpus <= 0.0).then(|| "the backend has no cores".to_owned());
     let is_turning = state.now().since(control.last_beat_at()) <= BEAT_AGE_MAX_MS;
     let loop_stands = (!is_turning).then(|| "the control loop stands still".to_owned());
     let data = HealthServiceStatus {

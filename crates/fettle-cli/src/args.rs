@@ -4,6 +4,7 @@
 
 mod batch;
 mod classify;
+mod node_type;
 mod serve;
 mod size;
 mod work;
@@ -15,6 +16,7 @@ pub use batch::{
     LogsArgs, RetryArgs, WatchArgs,
 };
 pub use classify::{ClassifyArgs, RulesCommand};
+pub use node_type::NodeType;
 pub use serve::{DoctorArgs, ExecutorKind, InternalArgs, LogFormat, ServeArgs, StuckAction};
 pub use size::MemorySize;
 pub use work::{DemoArgs, PluginAddArgs, PluginCommand, RunArgs};
@@ -98,7 +100,7 @@ pub struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server: API, state, documents and local jobs in one process
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Say what this machine offers: memory limits, cgroups, models, disk
     Doctor(DoctorArgs),
     /// Send a folder through a batch and search it

@@ -25,7 +25,7 @@ mod text;
 
 pub use args::{
     ClassifyArgs, Cli, Command, DoctorArgs, ExecutorKind, GlobalArgs, InternalArgs, LogFormat,
-    MemorySize, RulesCommand, ServeArgs, StuckAction, VARIABLES, command,
+    MemorySize, NodeType, RulesCommand, ServeArgs, StuckAction, VARIABLES, command,
 };
 pub use error::CliError;
 pub use exit::Code;

@@ -29,7 +29,7 @@ pub(crate) fn workers_max(shared: &Shared, attempt: &AttemptId) -> Option<u32> {
         .iter()
         .filter(|(_, job)| matches!(job.state, JobState::Active));
     let sharers = u32::try_from(running.count()).unwrap_or(u32::MAX).max(1);
-    let room = shared.ports.executor.capacity().now;
+    let room = shared.ports.executor.capacity().total();
     Some(own.saturating_add(more(&job.resources, room, used(&jobs)) / sharers))
 }
 

@@ -127,13 +127,7 @@ pub(crate) fn used(jobs: &[(&Arc<Batch>, &Job)]) -> Room {
     let active = jobs
         .iter()
         .filter(|(_, job)| matches!(job.state, JobState::Active));
-    let nothing = Room {
-        num_cpus: 0.0,
-        num_gpus: 0.0,
-        memory_bytes: 0,
-        jobs: 0,
-    };
-    active.fold(nothing, |sum, (_, job)| Room {
+    active.fold(Room::default(), |sum, (_, job)| Room {
         num_cpus: sum.num_cpus + job.resources.num_cpus,
         num_gpus: sum.num_gpus + job.resources.num_gpus,
         memory_bytes: sum

@@ -3,10 +3,12 @@
 //! Higher priority first, then first come, first served. A job that does not fit holds back those after it of lower or equal
 //! priority only for the resource it lacks, so a big job is not starved by a stream of small ones.
 
+use std::ops::Add;
+
 use fettle_model::{JobId, NODES_STAYED_AWAY, Resources, UnixMillis};
 
 /// What a backend has, or what is left of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Room {
     /// CPU cores.
     pub num_cpus: f64,
@@ -16,6 +18,19 @@ pub struct Room {
     pub memory_bytes: u64,
     /// Jobs at the same time; `u64::MAX` where they are not counted.
     pub jobs: u64,
+}
+
+impl Add for Room {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            num_cpus: self.num_cpus + other.num_cpus,
+            num_gpus: self.num_gpus + other.num_gpus,
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+            jobs: self.jobs.saturating_add(other.jobs),
+        }
+    }
 }
 
 /// A machine among several; a job runs on one of them.
@@ -42,19 +57,43 @@ pub enum Presence {
     Expected(UnixMillis),
     /// It was lost then, and too long ago to be waited for.
     GivenUp(UnixMillis),
+    /// It comes when something that was started asks for it.
+    OnDemand,
 }
 
 /// What the backend can give.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capacity {
-    /// What jobs may use together now.
+    /// What there is now.
     pub now: Room,
-    /// What they could use if all that the backend lost came back; what asks for more is refused.
+    /// What comes in addition when jobs that were started ask for it.
+    pub on_demand: Room,
+    /// What jobs could use if all that the backend lost came back; what asks for more is refused.
     pub most: Room,
     /// The most memory that a single worker could get, in bytes.
     pub memory_per_worker_max_bytes: u64,
     /// The machines, where there can be more than one.
     pub nodes: Vec<Node>,
+}
+
+impl Capacity {
+    /// That of a single machine.
+    #[must_use]
+    pub fn of_machine(all: Room) -> Self {
+        Self {
+            now: all,
+            on_demand: Room::default(),
+            most: all,
+            memory_per_worker_max_bytes: all.memory_bytes,
+            nodes: Vec::new(),
+        }
+    }
+
+    /// What jobs may use together.
+    #[must_use]
+    pub fn total(&self) -> Room {
+        self.now + self.on_demand
+    }
 }
 
 impl Node {
@@ -97,6 +136,23 @@ pub enum Verdict {
     },
 }
 
+/// Whether a machine can hold a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// One that is there, or comes on demand, can.
+    ToBeHad,
+    /// Only one that was lost and may come back.
+    Lost {
+        /// What is waited for, for people.
+        lacks: String,
+    },
+    /// None.
+    None {
+        /// For people.
+        message: String,
+    },
+}
+
 /// Decides about every waiting job. `used` is what running jobs hold.
 #[must_use]
 pub fn admit(
@@ -110,7 +166,7 @@ pub fn admit(
         let priority = b.resources.priority.cmp(&a.resources.priority);
         priority.then(a.since.cmp(&b.since)).then(a.job.cmp(&b.job))
     });
-    let total = capacity.now;
+    let total = capacity.total();
     let mut free = Room {
         num_cpus: total.num_cpus - used.num_cpus,
         num_gpus: total.num_gpus - used.num_gpus,
@@ -126,8 +182,15 @@ pub fn admit(
 
 fn decide(asked: &Resources, capacity: &Capacity, free: &mut Room, now: UnixMillis) -> Verdict {
     let most = capacity.most;
-    if let Some(verdict) = of_nodes(asked, &capacity.nodes, now) {
-        return verdict;
+    match placement(asked, &capacity.nodes, now) {
+        Placement::ToBeHad => {}
+        Placement::Lost { lacks } => {
+            return Verdict::Wait {
+                lacks,
+                is_for_nodes: true,
+            };
+        }
+        Placement::None { message } => return Verdict::Refuse { message },
     }
     if let Some(message) = never_fits(asked, most, capacity.memory_per_worker_max_bytes) {
         return Verdict::Refuse { message };
@@ -183,42 +246,44 @@ fn decide(asked: &Resources, capacity: &Capacity, free: &mut Room, now: UnixMill
     }
 }
 
-/// What follows from the machines alone: a job that none of those that are there can hold waits for one that can, or never runs.
-fn of_nodes(asked: &Resources, nodes: &[Node], now: UnixMillis) -> Option<Verdict> {
+/// Whether one of several machines can hold a job. Without a list of machines there is one, and nothing follows from it.
+#[must_use]
+pub fn placement(asked: &Resources, nodes: &[Node], now: UnixMillis) -> Placement {
     let is_alive = |node: &&Node| node.presence == Presence::Alive;
     let alive = || nodes.iter().filter(is_alive);
-    if nodes.is_empty() || alive().any(|node| node.holds(asked)) {
-        return None;
-    }
     let holders = || nodes.iter().filter(|node| node.holds(asked));
+    let is_to_be_had = |node: &Node| matches!(node.presence, Presence::Alive | Presence::OnDemand);
+    if nodes.is_empty() || holders().any(is_to_be_had) {
+        return Placement::ToBeHad;
+    }
     let expected = holders().filter_map(|node| match node.presence {
         Presence::Expected(at) => Some(away(node, at, now)),
-        Presence::Alive | Presence::GivenUp(_) => None,
+        _ => None,
     });
     let expected: Vec<String> = expected.collect();
     if !expected.is_empty() {
-        return Some(Verdict::Wait {
+        return Placement::Lost {
             lacks: format!(
                 "a node with {}: none of the {} that are there has that; {}",
                 amounts(asked),
                 alive().count(),
                 expected.join(", ")
             ),
-            is_for_nodes: true,
-        });
+        };
     }
     let given_up = holders().filter_map(|node| match node.presence {
         Presence::GivenUp(at) => Some(away(node, at, now)),
-        Presence::Alive | Presence::Expected(_) => None,
+        _ => None,
     });
     let given_up: Vec<String> = given_up.collect();
-    let most = |amount: fn(&Node) -> f64| alive().map(amount).fold(0.0, f64::max);
+    let to_be_had = || nodes.iter().filter(|node| is_to_be_had(node));
+    let most = |amount: fn(&Node) -> f64| to_be_had().map(amount).fold(0.0, f64::max);
     let mut message = format!(
         "no node of the cluster can hold {}; the most on one node are {} cores, {} GPUs and {}",
         amounts(asked),
         most(|node| node.num_cpus),
         most(|node| node.num_gpus),
-        mib(alive().map(|node| node.memory_bytes).max().unwrap_or(0)),
+        mib(to_be_had().map(|node| node.memory_bytes).max().unwrap_or(0)),
     );
     if !given_up.is_empty() {
         message.push_str(&format!(
@@ -226,7 +291,7 @@ fn of_nodes(asked: &Resources, nodes: &[Node], now: UnixMillis) -> Option<Verdic
             given_up.join(", ")
         ));
     }
-    Some(Verdict::Refuse { message })
+    Placement::None { message }
 }
 
 fn away(node: &Node, at: UnixMillis, now: UnixMillis) -> String {
@@ -291,20 +356,8 @@ mod tests {
         memory_bytes: 4096 << 20,
         jobs: 8,
     };
-    const NOTHING: Room = Room {
-        num_cpus: 0.0,
-        num_gpus: 0.0,
-        memory_bytes: 0,
-        jobs: 0,
-    };
-
     fn machine() -> Capacity {
-        Capacity {
-            now: TOTAL,
-            most: TOTAL,
-            memory_per_worker_max_bytes: TOTAL.memory_bytes,
-            nodes: Vec::new(),
-        }
+        Capacity::of_machine(TOTAL)
     }
 
     fn node(num_cpus: f64, num_gpus: f64, presence: Presence) -> Node {
@@ -329,7 +382,7 @@ mod tests {
         };
         let mut job = waiting(1, 1.0, 100, 0);
         job.resources.num_gpus = 1.0;
-        admit(&[job], &capacity, NOTHING, UnixMillis(20_000))
+        admit(&[job], &capacity, Room::default(), UnixMillis(20_000))
             .remove(0)
             .1
     }
@@ -350,7 +403,7 @@ mod tests {
     }
 
     fn verdicts(list: &[Waiting]) -> Vec<(u8, bool)> {
-        let decided = admit(list, &machine(), NOTHING, UnixMillis(0));
+        let decided = admit(list, &machine(), Room::default(), UnixMillis(0));
         let number = |job: &JobId| {
             (1..9)
                 .find(|n| JobId::from_entropy([*n; 15]) == *job)
@@ -385,7 +438,10 @@ mod tests {
     #[test]
     fn no_more_jobs_run_at_once_than_may() {
         let total = Room { jobs: 2, ..TOTAL };
-        let used = Room { jobs: 1, ..NOTHING };
+        let used = Room {
+            jobs: 1,
+            ..Room::default()
+        };
         let list = [waiting(1, 0.5, 100, 0), waiting(2, 0.5, 100, 0)];
         let capacity = Capacity {
             now: total,
@@ -405,7 +461,7 @@ mod tests {
     #[test]
     fn what_can_never_fit_is_refused_and_not_left_waiting() {
         let list = [waiting(1, 3.0, 100, 0), waiting(2, 1.0, 5000, 0)];
-        let decided = admit(&list, &machine(), NOTHING, UnixMillis(0));
+        let decided = admit(&list, &machine(), Room::default(), UnixMillis(0));
         assert!(
             decided
                 .iter()
@@ -422,7 +478,7 @@ mod tests {
         };
         let list = [waiting(1, 3.0, 100, 0)];
         let capacity = Capacity { most, ..machine() };
-        let decided = admit(&list, &capacity, NOTHING, UnixMillis(0));
+        let decided = admit(&list, &capacity, Room::default(), UnixMillis(0));
         assert!(
             matches!(&decided[0].1, Verdict::Wait { lacks, .. } if lacks.contains("3 CPU core(s)")),
             "{decided:?}"

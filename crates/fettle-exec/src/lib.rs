@@ -12,7 +12,7 @@ mod record;
 
 pub use local::LocalExecutor;
 pub use local::config::{LocalConfig, OpenError};
-pub use ray::{RayConfig, RayExecutor, RayOpenError};
+pub use ray::{RayConfig, RayExecutor, RayNodeType, RayOpenError};
 
 /// File work may wait for a disk, which must not hold up the threads that serve requests.
 pub(crate) async fn blocking<T: Send + 'static>(

@@ -5,6 +5,7 @@
 
 mod api;
 mod attempt;
+mod autoscaler;
 mod cause;
 mod census;
 mod cluster;
@@ -55,6 +56,23 @@ pub struct RayConfig {
     pub workers_max: u32,
     /// How long a lost node, or one in its place, is waited for by jobs that only it could hold.
     pub node_wait: Duration,
+    /// Nodes that the cluster's autoscaler brings when they are asked for.
+    pub node_types: Vec<RayNodeType>,
+}
+
+/// Nodes of one kind that an autoscaler may start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RayNodeType {
+    /// The autoscaler's name for it: a key of `available_node_types`, or the `groupName` of a worker group of KubeRay.
+    pub name: String,
+    /// The most of them at a time.
+    pub max_workers: u32,
+    /// CPU cores of each.
+    pub num_cpus: f64,
+    /// GPUs of each.
+    pub num_gpus: f64,
+    /// Memory that Ray may give to jobs on each, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// Why the Ray backend could not be opened.

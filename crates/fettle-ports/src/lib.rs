@@ -23,7 +23,7 @@ pub use events::{
     StoredEvent,
 };
 pub use executor::{Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome};
-pub use fettle_core::admission::{Capacity, Node, Presence, Room};
+pub use fettle_core::admission::{Capacity, Node, Placement, Presence, Room, placement};
 pub use history::{HistoryEntry, HistoryQuery, HistoryRow, HistorySpan};
 pub use index::{
     Document, DocumentPage, DocumentQuery, Index, IndexError, NamedVector, ScoredDocument,

@@ -18,6 +18,8 @@ pub struct QueueStatus {
     pub waiting_jobs_of_all: u64,
     /// What there is now, busy or free.
     pub capacity: QueueCapacity,
+    /// What an autoscaler starts in addition when jobs need it.
+    pub on_demand: QueueCapacity,
 }
 
 /// A job that waits.

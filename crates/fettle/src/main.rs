@@ -15,7 +15,7 @@ use fettle_cli::{Cli, Code, Command, RulesCommand};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Command::Serve(args) => outcome(serve::run(args, cli.global.api_key)),
+        Command::Serve(args) => outcome(serve::run(*args, cli.global.api_key)),
         Command::Doctor(args) => work::doctor(&args, cli.global.json),
         Command::Classify(args) => outcome(classify::run(&args, cli.global.json)),
         Command::Rules(RulesCommand::Check { file }) => outcome(classify::check(&file)),

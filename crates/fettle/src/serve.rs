@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use fettle_api::{AdminKey, ApiState, Auth, QueryEmbedder};
-use fettle_cli::{ExecutorKind, ServeArgs, StuckAction};
+use fettle_cli::{ExecutorKind, NodeType, ServeArgs, StuckAction};
 use fettle_control::{Control, ControlConfig, Ports, StuckMode, StuckPolicy};
 use fettle_diagnose::stuck::StuckLimits;
-use fettle_exec::{LocalConfig, LocalExecutor, RayConfig, RayExecutor};
+use fettle_exec::{LocalConfig, LocalExecutor, RayConfig, RayExecutor, RayNodeType};
 use fettle_index::EdgeIndex;
 use fettle_model::attempt::AccessPolicy;
 use fettle_ports::{Blobs as _, Executor};
@@ -252,6 +252,7 @@ async fn executor(
             jobs_max: args.ray_max_concurrent_jobs,
             workers_max: args.ray_max_workers,
             node_wait: Duration::from_secs(args.ray_cold_start_seconds),
+            node_types: args.ray_node_type.iter().map(node_type).collect(),
         };
         return Ok(Arc::new(RayExecutor::open(config).await?));
     }
@@ -259,6 +260,16 @@ async fn executor(
     config.num_cpus = args.capacity_cpus;
     config.memory_bytes = args.capacity_memory.map(|size| size.bytes());
     Ok(Arc::new(LocalExecutor::open(config)?))
+}
+
+fn node_type(given: &NodeType) -> RayNodeType {
+    RayNodeType {
+        name: given.name.clone(),
+        max_workers: given.max_workers,
+        num_cpus: given.num_cpus,
+        num_gpus: given.num_gpus,
+        memory_bytes: given.memory.bytes(),
+    }
 }
 
 fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {

@@ -8,7 +8,7 @@ use fettle_control::QueuedJob;
 use fettle_core::{Batch, Job, JobState, Wait};
 use fettle_diagnose::Awaited;
 use fettle_model::{BatchStatus, UnixMillis};
-use fettle_ports::{BatchFilter, Page};
+use fettle_ports::{BatchFilter, Page, Room};
 use fettle_wire::batch_queue::{QueueCapacity, QueueStatus, QueuedJobInfo};
 use fettle_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -31,12 +31,17 @@ pub(super) async fn queue(
         processing_batches: count(&state, &tenant, BatchStatus::Processing).await?,
         waiting_jobs: jobs.into_iter().map(info).collect(),
         waiting_jobs_of_all: waiting,
-        capacity: QueueCapacity {
-            num_cpus: capacity.now.num_cpus,
-            num_gpus: capacity.now.num_gpus,
-            memory_bytes: capacity.now.memory_bytes,
-        },
+        capacity: amounts(capacity.now),
+        on_demand: amounts(capacity.on_demand),
     }))
+}
+
+fn amounts(room: Room) -> QueueCapacity {
+    QueueCapacity {
+        num_cpus: room.num_cpus,
+        num_gpus: room.num_gpus,
+        memory_bytes: room.memory_bytes,
+    }
 }
 
 /// What a batch waits for and has waited for.

@@ -97,18 +97,12 @@ impl Executor for PretendExecutor {
     }
 
     fn capacity(&self) -> Capacity {
-        let all = Room {
+        Capacity::of_machine(Room {
             num_cpus: 4.0,
             num_gpus: 0.0,
             memory_bytes: 8 << 30,
             jobs: u64::MAX,
-        };
-        Capacity {
-            now: all,
-            most: all,
-            memory_per_worker_max_bytes: 8 << 30,
-            nodes: Vec::new(),
-        }
+        })
     }
 
     async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<(), ExecutorError> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::node_type::{NodeType, parse_node_type};
 use super::size::{MemorySize, parse_size};
 
 /// Form of the server's log.
@@ -79,6 +80,10 @@ pub struct ServeArgs {
         value_name = "SECONDS"
     )]
     pub ray_cold_start_seconds: u64,
+    /// Nodes that the cluster's autoscaler starts when they are needed, such as
+    /// name=gpu,max_workers=4,num_cpus=8,num_gpus=1,memory=28GiB; may be repeated. Jobs for them are given to Ray, which asks for them
+    #[arg(long, env = "FETTLE_RAY_NODE_TYPES", value_name = "TYPE", value_delimiter = ';', value_parser = parse_node_type)]
+    pub ray_node_type: Vec<NodeType>,
     /// Where the nodes of a cluster reach this server, such as http://10.0.0.1:8420; the address it listens on when left out
     #[arg(long, env = "FETTLE_ADVERTISE_URL", value_name = "URL")]
     pub advertise_url: Option<String>,

@@ -180,7 +180,7 @@ fn for_nodes(scope: &JobScope<'_>, lack: &NodeWait) -> Said {
             format!("The job {of} has waited {age} for a node that is not there."),
             "nodes of the cluster",
             format!(
-                "Start such a node, or submit it with what the living nodes have; a lost node is waited for {window}, then the job is refused."
+                "Start such a node, or submit it with what the living nodes have; a lost node is waited for {window}, then the job is refused. If an autoscaler starts such nodes, name their type with --ray-node-type."
             ),
         ),
         Awaited::Driver => (

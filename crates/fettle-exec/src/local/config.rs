@@ -65,12 +65,7 @@ impl LocalConfig {
             memory_bytes,
             jobs: u64::MAX,
         };
-        Capacity {
-            now: all,
-            most: all,
-            memory_per_worker_max_bytes: memory_bytes,
-            nodes: Vec::new(),
-        }
+        Capacity::of_machine(all)
     }
 }
 

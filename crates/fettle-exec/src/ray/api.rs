@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::autoscaler::ClusterStatus;
 use super::cause::DeathCause;
 
 /// Ray answers within milliseconds. Without its control store it answers after up to a minute, which is an outage for us.
@@ -28,6 +29,8 @@ const USER_AGENT: &str = concat!("fettle/", env!("CARGO_PKG_VERSION"));
 /// Ray names the supervisor of a job so, and keeps all of them in a namespace of their own.
 pub(super) const SUPERVISOR_PREFIX: &str = "_ray_internal_job_actor_";
 pub(super) const SUPERVISOR_NAMESPACE: &str = "SUPERVISOR_ACTOR_RAY_NAMESPACE";
+/// The label that Ray gives nodes that an autoscaler or KubeRay starts.
+const GROUP_LABEL: &str = "ray.io/node-group";
 /// The states of a supervisor that has begun or may begin; Ray filters by one state at its source.
 const LIVING_STATES: [&str; 2] = ["ALIVE", "PENDING_CREATION"];
 
@@ -148,6 +151,8 @@ pub(super) struct Node {
     pub(super) state_message: Option<String>,
     #[serde(default)]
     pub(super) resources_total: BTreeMap<String, f64>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
     /// When it died, in milliseconds; zero while it lives.
     #[serde(default)]
     pub(super) end_time_ms: i64,
@@ -159,6 +164,11 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn is_alive(&self) -> bool {
         self.state == "ALIVE"
+    }
+
+    /// The autoscaler's name for its type.
+    pub(super) fn group(&self) -> Option<&String> {
+        self.labels.get(GROUP_LABEL)
     }
 
     /// How much it has of a resource.
@@ -208,6 +218,12 @@ impl RayApi {
     pub(super) async fn nodes(&self) -> Result<Vec<Node>, RayError> {
         let listed: StateList<Node> = self.ask("/api/v0/nodes?detail=1&limit=10000").await?;
         Ok(listed.data.result.result)
+    }
+
+    /// What the autoscaler says of the nodes that it brings.
+    pub(super) async fn autoscaler(&self) -> Result<Option<String>, RayError> {
+        let status: ClusterStatus = self.ask("/api/cluster_status").await?;
+        Ok(status.line())
     }
 
     /// The supervisors of all jobs that run or wait, whoever submitted them. The dead ones, of which Ray keeps many, are not read.

@@ -30,6 +30,8 @@ use crate::record::{EndRecord, now};
 const ASK_EVERY: Duration = Duration::from_millis(400);
 /// With many attempts each is asked for less often: a head answers some hundred requests a second, and has other things to do.
 const ASKS_PER_SECOND_MAX: u32 = 50;
+/// The autoscaler's report grows with the cluster, and changes every five seconds.
+const AUTOSCALER_EVERY: Duration = Duration::from_secs(4);
 /// Logs of a running attempt are fetched as often as this, so that a lost node does not take all of them with it.
 const KEEP_LOGS_EVERY: Duration = Duration::from_secs(10);
 /// An end is captured within this, as a rule; what takes longer is told in a later round, so that a sick node does not hold up others.
@@ -70,6 +72,8 @@ pub(super) struct Inner {
     pub(super) uploading: tokio::sync::Mutex<()>,
     /// When each attempt was last asked for, and what was seen.
     asked: Mutex<BTreeMap<AttemptId, (Instant, Observation)>>,
+    /// When the autoscaler was last asked for, and what it said.
+    autoscaler: Mutex<Option<(Instant, Option<String>)>>,
     /// Attempts whose end is being captured.
     capturing: Mutex<BTreeSet<AttemptId>>,
     /// What the jobs on the cluster say of themselves.
@@ -87,6 +91,7 @@ impl Inner {
             package: OnceCell::new(),
             uploading: tokio::sync::Mutex::default(),
             asked: Mutex::default(),
+            autoscaler: Mutex::default(),
             capturing: Mutex::default(),
             known: Mutex::default(),
             logs_kept: Mutex::default(),
@@ -108,9 +113,9 @@ impl Inner {
 
     /// What the cluster can give, and how many jobs it may be given.
     pub(super) fn capacity(&self) -> Capacity {
-        self.cluster
-            .seen()
-            .capacity(now(), self.config.node_wait, self.config.jobs_max)
+        let config = &self.config;
+        let seen = self.cluster.seen();
+        seen.capacity(now(), config.node_wait, config.jobs_max, &config.node_types)
     }
 
     /// What is seen of an attempt, one of `among` that are asked for.
@@ -187,11 +192,29 @@ impl Inner {
             return end(dir, record).await;
         }
         if job.status == JobStatus::Pending {
-            let message = "a node: Ray has taken the job, says PENDING and names none".to_owned();
+            let mut message =
+                "a node: Ray has taken the job, says PENDING and names none".to_owned();
+            if let Some(said) = self.autoscaler().await {
+                message.push_str(&format!("; {said}"));
+            }
             return Ok(Observation::Queued { message });
         }
         self.keep_logs_now_and_then(attempt);
         Ok(Observation::Running)
+    }
+
+    /// What the autoscaler was heard to say a moment ago, whoever asked.
+    async fn autoscaler(&self) -> Option<String> {
+        let heard = held(&self.autoscaler).clone();
+        if let Some((at, said)) = heard
+            && at.elapsed() < AUTOSCALER_EVERY
+        {
+            return said;
+        }
+        // Without an answer it says nothing.
+        let said = self.api.autoscaler().await.ok().flatten();
+        *held(&self.autoscaler) = Some((Instant::now(), said.clone()));
+        said
     }
 
     /// An id that was submitted and is not there: in a new cluster it never was.

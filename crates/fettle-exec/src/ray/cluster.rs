@@ -3,6 +3,7 @@
 //! Owns the polling. A head that does not answer changes nothing but that it is said: an outage is not a death. What was last
 //! seen is kept in a file, so that a restarted `serve` neither forgets the capacity nor takes a new cluster for the old one.
 
+use std::ops::Add as _;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use fettle_model::UnixMillis;
 use fettle_ports::{Capacity, Presence, Room};
 use serde::{Deserialize, Serialize};
 
+use super::RayNodeType;
 use super::api::{Node, RayApi, RayError};
 use super::events::{self, Drain};
 use crate::record::now;
@@ -64,9 +66,38 @@ impl Seen {
         })
     }
 
+    /// The types of which the autoscaler may bring more, and how many.
+    fn on_demand<'a>(
+        &'a self,
+        types: &'a [RayNodeType],
+    ) -> impl Iterator<Item = (&'a RayNodeType, u32)> {
+        types.iter().filter_map(|it| {
+            let there = self.alive().filter(|node| node.group() == Some(&it.name));
+            let there = u32::try_from(there.count()).unwrap_or(u32::MAX);
+            let more = it.max_workers.saturating_sub(there);
+            (more > 0).then_some((it, more))
+        })
+    }
+
     /// What all nodes can give, and the most memory that one can. An attempt runs on one node.
-    pub(super) fn capacity(&self, now: UnixMillis, wait: Duration, jobs_max: u32) -> Capacity {
-        let largest = self.expected(now, wait).map(|node| node.total("memory"));
+    pub(super) fn capacity(
+        &self,
+        now: UnixMillis,
+        wait: Duration,
+        jobs_max: u32,
+        types: &[RayNodeType],
+    ) -> Capacity {
+        let expected = self.expected(now, wait).map(|node| node.total("memory"));
+        // Whole bytes far below 2^53.
+        let largest = expected.fold(0.0, f64::max) as u64;
+        let of_types = types.iter().map(|it| it.memory_bytes).max().unwrap_or(0);
+        let on_demand = self.on_demand(types).map(|(it, _)| fettle_ports::Node {
+            name: it.name.clone(),
+            num_cpus: it.num_cpus,
+            num_gpus: it.num_gpus,
+            memory_bytes: it.memory_bytes,
+            presence: Presence::OnDemand,
+        });
         let nodes = self.nodes.iter().filter_map(|node| {
             Some(fettle_ports::Node {
                 name: node.node_ip.clone(),
@@ -77,29 +108,41 @@ impl Seen {
                 presence: self.presence(node, now, wait)?,
             })
         });
+        let nodes = nodes.chain(on_demand).collect();
+        let on_demand = self
+            .on_demand(types)
+            .fold(Room::default(), |sum, (it, more)| sum + of_type(it, more));
+        let jobs = Room {
+            jobs: u64::from(jobs_max),
+            ..Room::default()
+        };
         Capacity {
-            now: sum(self.alive(), jobs_max),
-            most: sum(self.expected(now, wait), jobs_max),
-            memory_per_worker_max_bytes: largest.fold(0.0, f64::max) as u64,
-            nodes: nodes.collect(),
+            now: self.alive().map(of_node).fold(jobs, Room::add),
+            on_demand,
+            most: self.expected(now, wait).map(of_node).fold(jobs, Room::add) + on_demand,
+            memory_per_worker_max_bytes: largest.max(of_types),
+            nodes,
         }
     }
 }
 
-fn sum<'a>(nodes: impl Iterator<Item = &'a Node>, jobs_max: u32) -> Room {
-    let nothing = Room {
-        num_cpus: 0.0,
-        num_gpus: 0.0,
-        memory_bytes: 0,
-        jobs: u64::from(jobs_max),
-    };
-    nodes.fold(nothing, |sum, node| Room {
-        num_cpus: sum.num_cpus + node.total("CPU"),
-        num_gpus: sum.num_gpus + node.total("GPU"),
+fn of_node(node: &Node) -> Room {
+    Room {
+        num_cpus: node.total("CPU"),
+        num_gpus: node.total("GPU"),
         // Whole bytes far below 2^53.
-        memory_bytes: sum.memory_bytes + node.total("memory") as u64,
-        jobs: sum.jobs,
-    })
+        memory_bytes: node.total("memory") as u64,
+        jobs: 0,
+    }
+}
+
+fn of_type(node: &RayNodeType, count: u32) -> Room {
+    Room {
+        num_cpus: node.num_cpus * f64::from(count),
+        num_gpus: node.num_gpus * f64::from(count),
+        memory_bytes: node.memory_bytes.saturating_mul(u64::from(count)),
+        jobs: 0,
+    }
 }
 
 /// Looks at the cluster, and keeps what it saw.
@@ -271,7 +314,7 @@ mod tests {
             ],
             ..Seen::default()
         };
-        let capacity = seen.capacity(UnixMillis(100_000), WAIT, 7);
+        let capacity = seen.capacity(UnixMillis(100_000), WAIT, 7, &[]);
         assert_eq!(
             (capacity.now.num_cpus, capacity.now.memory_bytes),
             (5.0, 5000)
@@ -279,7 +322,7 @@ mod tests {
         assert_eq!(capacity.most.num_cpus, 14.0);
         assert_eq!((capacity.now.jobs, capacity.most.jobs), (7, 7));
         assert_eq!(capacity.memory_per_worker_max_bytes, 9000);
-        let later = seen.capacity(UnixMillis(2_000_000), WAIT, 7);
+        let later = seen.capacity(UnixMillis(2_000_000), WAIT, 7, &[]);
         assert_eq!(later.most.num_cpus, 5.0);
         let presence = |capacity: &Capacity| -> Vec<Presence> {
             capacity.nodes.iter().map(|node| node.presence).collect()
@@ -290,6 +333,48 @@ mod tests {
         assert_eq!(presence(&capacity), [alive, alive, expected]);
         let given_up = Presence::GivenUp(lost_at);
         assert_eq!(presence(&later), [alive, alive, given_up]);
+    }
+
+    #[test]
+    fn what_an_autoscaler_may_bring_is_less_by_what_it_has_brought() {
+        let of_group = |id: &str, state: &str| {
+            let group = ("ray.io/node-group".to_owned(), "gpu".to_owned());
+            Node {
+                labels: [group].into(),
+                ..node(id, state, 8.0)
+            }
+        };
+        let seen = Seen {
+            nodes: vec![
+                node("head", "ALIVE", 1.0),
+                of_group("a", "ALIVE"),
+                of_group("b", "DEAD"),
+            ],
+            ..Seen::default()
+        };
+        let types = |max_workers| {
+            let name = "gpu".to_owned();
+            [RayNodeType {
+                name,
+                max_workers,
+                num_cpus: 8.0,
+                num_gpus: 1.0,
+                memory_bytes: 9_000,
+            }]
+        };
+        let capacity = |max| seen.capacity(UnixMillis(100_000), WAIT, 7, &types(max));
+        let three = capacity(3);
+        assert_eq!(three.now.num_cpus, 9.0);
+        let more = three.on_demand;
+        let more = (more.num_cpus, more.num_gpus, more.memory_bytes);
+        assert_eq!(more, (16.0, 2.0, 18_000));
+        assert_eq!((three.total().num_cpus, three.total().jobs), (25.0, 7));
+        assert_eq!(three.memory_per_worker_max_bytes, 9_000);
+        let last = three.nodes.last().map(|node| node.presence);
+        assert_eq!(last, Some(Presence::OnDemand));
+        let one = capacity(1);
+        assert_eq!(one.on_demand, Room::default());
+        assert!(!one.nodes.iter().any(|node| node.name == "gpu"));
     }
 
     #[test]

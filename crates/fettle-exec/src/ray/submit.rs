@@ -4,16 +4,15 @@
 //! once. The token travels in the job's environment: whoever may read that may run any code on the cluster.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use fettle_confine::{ATTEMPT_MARKER_ENV, write_atomically};
 use fettle_model::{AttemptId, AttemptSpec, Resources};
 use fettle_ports::executor::ExecutorError;
+use fettle_ports::{Node, Placement, placement};
 use serde_json::json;
 
-use super::api::{Node, RayError, Submission};
+use super::api::{RayError, Submission};
 use super::attempt::{Inner, Submitted};
-use super::cluster::Seen;
 use super::package::Package;
 use super::unavailable;
 use crate::blocking;
@@ -67,7 +66,7 @@ impl Inner {
         }
         let seen = self.cluster.seen();
         if seen.outage.is_none() {
-            fits(attempt, &spec.resources, &seen, self.config.node_wait)?;
+            fits(attempt, &spec.resources, &self.capacity().nodes)?;
         }
         let package = self.package().await;
         let package = package.map_err(|error| unavailable(attempt, error))?;
@@ -156,56 +155,23 @@ fn submission(spec: &AttemptSpec, token: &str, package: &Package, workers_max: u
 }
 
 /// Whether some node can hold the attempt. Ray would let it wait for a quarter of an hour and then say that it took too long.
-fn fits(
-    attempt: &AttemptId,
-    asked: &Resources,
-    seen: &Seen,
-    node_wait: Duration,
-) -> Result<(), ExecutorError> {
-    let holds = |node: &Node| {
-        node.total("CPU") >= asked.num_cpus
-            && node.total("GPU") >= asked.num_gpus
-            && node.total("memory") >= asked.memory_total_bytes() as f64
-    };
-    if seen.alive().any(holds) {
-        return Ok(());
+fn fits(attempt: &AttemptId, asked: &Resources, nodes: &[Node]) -> Result<(), ExecutorError> {
+    match placement(asked, nodes, now()) {
+        Placement::ToBeHad => Ok(()),
+        Placement::Lost { lacks } => Err(unavailable(attempt, lacks)),
+        Placement::None { message } => Err(ExecutorError::Refused {
+            attempt: attempt.clone(),
+            message,
+        }),
     }
-    let most = |resource: &str| {
-        seen.alive()
-            .map(|node| node.total(resource))
-            .fold(0.0, f64::max)
-    };
-    let message = format!(
-        "no node of the cluster can hold {} CPU core(s), {} GPU(s) and {} MiB of memory; the most on one node are {} cores, {} GPUs and {:.0} MiB",
-        asked.num_cpus,
-        asked.num_gpus,
-        asked.memory_total_bytes() >> 20,
-        most("CPU"),
-        most("GPU"),
-        most("memory") / f64::from(1 << 20),
-    );
-    if seen.expected(now(), node_wait).any(holds) {
-        return Err(unavailable(attempt, message));
-    }
-    Err(ExecutorError::Refused {
-        attempt: attempt.clone(),
-        message,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use fettle_model::JobId;
+    use fettle_ports::Presence;
 
     use super::*;
-
-    fn node(ip: &str, state: &str, cpus: f64) -> Node {
-        serde_json::from_value(json!({
-            "node_id": ip, "node_ip": ip, "state": state, "end_time_ms": now().0,
-            "resources_total": {"CPU": cpus, "memory": 4e9}
-        }))
-        .unwrap()
-    }
 
     #[test]
     fn what_no_node_can_hold_is_refused_and_what_a_lost_node_held_is_tried_again() {
@@ -217,25 +183,28 @@ mod tests {
             requires_gpu: false,
             priority: 0,
         };
-        let fits = |one: Node, two: Node| {
-            let nodes = vec![one, two];
-            let seen = Seen {
-                nodes,
-                ..Seen::default()
-            };
-            fits(&attempt, &asked, &seen, Duration::from_secs(600))
+        let node = |num_cpus, presence| Node {
+            name: "n".to_owned(),
+            num_cpus,
+            num_gpus: 0.0,
+            memory_bytes: 1 << 30,
+            presence,
         };
-        let small = || node("127.0.0.2", "ALIVE", 2.0);
-        assert!(fits(small(), node("127.0.0.3", "ALIVE", 4.0)).is_ok());
+        let fits = |num_cpus, presence| {
+            let nodes = [node(2.0, Presence::Alive), node(num_cpus, presence)];
+            fits(&attempt, &asked, &nodes)
+        };
+        assert!(fits(4.0, Presence::Alive).is_ok());
+        assert!(fits(4.0, Presence::OnDemand).is_ok());
         // The sum is enough, but an attempt runs on one node.
-        let refused = fits(small(), node("127.0.0.3", "ALIVE", 2.0)).unwrap_err();
+        let refused = fits(2.0, Presence::Alive).unwrap_err();
         assert!(
             refused
                 .to_string()
                 .contains("the most on one node are 2 cores")
         );
         assert!(matches!(refused, ExecutorError::Refused { .. }));
-        let lost = fits(small(), node("127.0.0.3", "DEAD", 4.0)).unwrap_err();
+        let lost = fits(4.0, Presence::Expected(now())).unwrap_err();
         assert!(matches!(lost, ExecutorError::Unavailable { .. }));
     }
 
