@@ -11,7 +11,7 @@ use serde_json::json;
 use super::claims;
 use super::pick::Picked;
 use super::story::Story;
-use crate::answer::{self, list, maybe, whole};
+use crate::answer::{self, list, maybe};
 use crate::args::{DemoArgs, GlobalArgs};
 use crate::batch;
 use crate::connection::{Connection, batch_path, segment};
@@ -30,6 +30,8 @@ pub(super) const STARVED_TIER: u32 = 1;
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Recommended calls that the demo follows at most: each at least raises the limit by half.
 const ROUNDS_MAX: u32 = 4;
+/// Words of such a sentence.
+const SENTENCE_WORDS: usize = 20;
 /// Documents among which a sentence for the search is chosen.
 const SENTENCE_CANDIDATES: usize = 200;
 /// A question that documentation of almost any kind answers somewhere.
@@ -240,7 +242,8 @@ pub(super) async fn search(
     story.line(format_args!("found again at place {place}"))
 }
 
-/// Words out of the middle of a document's text, and the document's path.
+/// Words out of the middle of a document's text, and the document's path. Of a short text they are so large a part that others like it,
+/// such as the notes of many releases, are less like them.
 async fn sentence(connection: &Connection, collection: &str) -> Result<(String, String), CliError> {
     let path = format!("/v1/collections/{}/documents/list", segment(collection));
     let answer = connection
@@ -249,15 +252,15 @@ async fn sentence(connection: &Connection, collection: &str) -> Result<(String, 
     let documents = list(&answer, "results");
     let best = documents
         .iter()
-        .filter(|document| whole(document, "chunk_count").unwrap_or(1) <= 3)
-        .max_by_key(|document| prose(maybe(document, "text")))
-        .or_else(|| documents.first())
+        .filter(|document| prose(maybe(document, "text")) >= SENTENCE_WORDS)
+        .min_by_key(|document| maybe(document, "text").len())
+        .or_else(|| documents.iter().max_by_key(|it| prose(maybe(it, "text"))))
         .ok_or_else(|| CliError::Claim {
             claim: "tier 1 has no documents".to_owned(),
         })?;
     let words: Vec<&str> = maybe(best, "text").split_whitespace().collect();
     let middle = words.len() / 3;
-    let sentence = words[middle..words.len().min(middle + 20)].join(" ");
+    let sentence = words[middle..words.len().min(middle + SENTENCE_WORDS)].join(" ");
     Ok((sentence, maybe(best, "path").to_owned()))
 }
 
