@@ -174,6 +174,36 @@ def test_a_run_that_a_lost_memory_had_begun_is_taken_over(api: Api, server: Serv
     restart(server, *jobs_max, str(JOBS_MAX))
 
 
+def test_an_attempt_that_an_older_copy_of_the_data_starts_anew_is_taken_over_where_it_runs(
+    api: Api, server: Server, plugin: str, tmp_path: Path
+) -> None:
+    jobs_max, older = "--ray-max-concurrent-jobs", tmp_path / "older"
+    sleeper = Run(api, plugin, slow(1, 600))
+    sleeper.attempt()
+    restart(server, jobs_max, "1")
+    run = Run(api, plugin, slow(20, 0.5))
+    wait_for("it waits for a place", lambda: "a place among the 1 job(s)" in str(run.model().get("queue_context")))
+
+    def restore(data: Path) -> None:
+        shutil.rmtree(data)
+        shutil.copytree(older, data)
+
+    restart(server, jobs_max, str(JOBS_MAX), forget=lambda data: shutil.copytree(data, older))
+    attempt = run.attempt()
+    begun = driver(attempt)
+    # Rows that are told to a memory that will be lost are not told again.
+    wait_for("rows are done", lambda: len(run.documents()) > 3)
+    # There is room, so the attempt is planned at once, and its id is taken in Ray.
+    restart(server, jobs_max, str(JOBS_MAX), forget=restore)
+    wait_for("rows are told", lambda: len(run.documents()) > 0)
+    assert driver(attempt) == begun
+    assert run.ended()["status"] == "COMPLETED", run.diagnosis()
+    assert len(run.documents()) == 20
+    assert "is taken over" in str(run.diagnosis()["timeline"])
+    api.ok("POST", f"/buckets/{sleeper.bucket}/batches/{sleeper.batch}/cancel", json={})
+    assert sleeper.ended()["status"] == "CANCELED"
+
+
 def resident(matches: str) -> float:
     """Proportional memory of the processes whose command line holds a word, in MiB."""
     total = 0

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fettle_core::{Effect, Event, PreparedRows};
 use fettle_model::{AttemptId, AttemptStatus, BatchId, JobId};
-use fettle_ports::{EffectId, ExecutorError};
+use fettle_ports::{EffectId, ExecutorError, Started};
 
 use crate::control::Shared;
 use crate::error::RequestError;
@@ -108,14 +108,10 @@ async fn start(
         return Ok(());
     };
     let _one_at_a_time = live.fence.backend.lock().await;
-    // Looked at again under the lock: a cancel may have come first.
-    let planned = shared.fences.get(attempt).is_some_and(|live| {
-        matches!(
-            live.status,
-            AttemptStatus::Planned | AttemptStatus::Submitted
-        )
-    });
-    let Some(batch) = shared.batch(batch_id).filter(|_| planned) else {
+    // Looked at again under the lock: a cancel may have come first. One that has reported may have been begun by somebody else.
+    let current = shared.fences.get(attempt);
+    let is_wanted = current.is_some_and(|live| live.status != AttemptStatus::Cancelling);
+    let Some(batch) = shared.batch(batch_id).filter(|_| is_wanted) else {
         return Ok(());
     };
     let event = match spec::build(shared, &batch, attempt).await {
@@ -135,10 +131,13 @@ async fn start(
     tell(shared, batch_id, event).await.map(drop)
 }
 
-fn submitted(attempt: &AttemptId, outcome: Result<(), ExecutorError>) -> Event {
+fn submitted(attempt: &AttemptId, outcome: Result<Started, ExecutorError>) -> Event {
     let attempt = attempt.clone();
     match outcome {
-        Ok(()) => Event::AttemptSubmitted { attempt },
+        Ok(started) => Event::AttemptSubmitted {
+            attempt,
+            is_found: started == Started::Found,
+        },
         Err(error) => Event::AttemptRefused {
             attempt,
             retryable: !matches!(error, ExecutorError::Refused { .. }),

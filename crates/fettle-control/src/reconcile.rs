@@ -229,6 +229,10 @@ pub(crate) async fn take(
     live: &LiveAttempt,
     observation: Observation,
 ) {
+    // Its start is in the outbox, and tells first what it came to.
+    if live.status == AttemptStatus::Planned {
+        return;
+    }
     // An attempt that is just being started or stopped is looked at in the next round.
     let Ok(_settled) = live.fence.backend.try_lock() else {
         return;
@@ -257,8 +261,6 @@ pub(crate) async fn take(
             )
             .await;
         }
-        // Planned and not started yet: the effect is in the outbox.
-        Observation::Unknown if live.status == AttemptStatus::Planned => {}
         Observation::Unknown => lost(shared, id, live).await,
     }
 }

@@ -50,6 +50,8 @@ pub enum Event {
     AttemptSubmitted {
         /// The attempt.
         attempt: AttemptId,
+        /// Whether it was there already, begun by a server whose memory of it was lost.
+        is_found: bool,
     },
     /// The backend did not take the attempt.
     AttemptRefused {

@@ -71,7 +71,9 @@ pub fn step(batch: &mut Batch, now: UnixMillis, event: Event) -> Result<Effects,
             submission,
         } => adopt::adopted(batch, &attempt, submission, context),
         Event::JobRefused { job, message } => attempt::job_refused(batch, &job, message, context),
-        Event::AttemptSubmitted { attempt } => attempt::submitted(batch, &attempt),
+        Event::AttemptSubmitted { attempt, is_found } => {
+            attempt::submitted(batch, &attempt, is_found, context)
+        }
         Event::AttemptRefused {
             attempt,
             message,

@@ -979,6 +979,55 @@ fn found_running(n: u8, number: u32) -> Event {
     }
 }
 
+fn submitted(n: u8, is_found: bool) -> Event {
+    Event::AttemptSubmitted {
+        attempt: AttemptId::of(&job_id(n), 1),
+        is_found,
+    }
+}
+
+#[test]
+fn a_start_that_finds_a_forgotten_run_takes_it_over() {
+    for has_reported in [false, true] {
+        let mut batch = running(1);
+        if has_reported {
+            let attempt = AttemptId::of(&job_id(0), 1);
+            take(&mut batch, Event::AttemptReported { attempt });
+        }
+        take(&mut batch, submitted(0, true));
+        assert!(batch.tiers[0].jobs[0].attempts[0].is_adopted);
+        refused(&mut batch, submitted(0, true));
+        take(&mut batch, ended(0, 1, AttemptExit::Finished, ROWS - 2, 0));
+        let waits = &batch.tiers[0].jobs[0].state;
+        assert!(matches!(waits, JobState::Waiting(Wait::Backoff { .. })));
+    }
+}
+
+#[test]
+fn a_refused_start_of_an_attempt_that_reports_takes_it_over() {
+    let mut batch = running(1);
+    let attempt = AttemptId::of(&job_id(0), 1);
+    let report = attempt.clone();
+    take(&mut batch, Event::AttemptReported { attempt: report });
+    let refusal = Event::AttemptRefused {
+        attempt,
+        message: "its id is taken".into(),
+        retryable: true,
+    };
+    take(&mut batch, refusal.clone());
+    assert!(batch.tiers[0].jobs[0].attempts[0].is_adopted);
+    refused(&mut batch, refusal);
+}
+
+#[test]
+fn an_attempt_that_was_begun_here_and_leaves_rows_fails_its_job() {
+    let mut batch = running(1);
+    take(&mut batch, submitted(0, false));
+    refused(&mut batch, submitted(0, false));
+    take(&mut batch, ended(0, 1, AttemptExit::Finished, ROWS - 2, 0));
+    assert_eq!(batch.status, BatchStatus::Failed);
+}
+
 #[test]
 fn a_run_that_was_forgotten_is_taken_over_and_its_forgotten_rows_are_done_again() {
     let mut batch = batch(1);

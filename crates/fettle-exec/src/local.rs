@@ -11,7 +11,7 @@ use fettle_confine::{AttemptDir, Confinement, TerminationScope, detect, terminat
 use fettle_model::{AttemptId, AttemptSpec};
 use fettle_ports::Capacity;
 use fettle_ports::executor::{
-    Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
+    Executor, ExecutorError, LogChunk, LogName, Observation, Run, Started, StopOutcome,
 };
 
 use crate::{blocking, logs};
@@ -86,7 +86,7 @@ impl Executor for LocalExecutor {
         self.inner.config.capacity(&self.inner.node)
     }
 
-    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<(), ExecutorError> {
+    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<Started, ExecutorError> {
         let inner = &self.inner;
         let attempt = &spec.attempt_id;
         let _ordered = inner.ordering.lock().await;
@@ -98,13 +98,13 @@ impl Executor for LocalExecutor {
         };
         match prepared.map_err(|error| unavailable(attempt, error))? {
             Ok(true) => {}
-            Ok(false) => return Ok(()),
+            Ok(false) => return Ok(Started::Begun),
             Err(error) => return Err(unavailable(attempt, error)),
         }
         let child =
             start::spawn(&inner.config, &dir, spec).map_err(|error| unavailable(attempt, error))?;
         inner.reap(attempt, child);
-        Ok(())
+        Ok(Started::Begun)
     }
 
     async fn observe(&self, attempts: &[AttemptId]) -> Vec<(AttemptId, Observation)> {

@@ -26,7 +26,7 @@ use fettle_confine::AttemptDir;
 use fettle_model::{AttemptId, AttemptSpec};
 use fettle_ports::Capacity;
 use fettle_ports::executor::{
-    Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome,
+    Executor, ExecutorError, LogChunk, LogName, Observation, Run, Started, StopOutcome,
 };
 use futures_util::StreamExt as _;
 
@@ -142,7 +142,7 @@ impl Executor for RayExecutor {
         self.inner.capacity()
     }
 
-    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<(), ExecutorError> {
+    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<Started, ExecutorError> {
         self.inner.submit(spec, token).await
     }
 

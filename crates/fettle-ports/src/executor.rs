@@ -42,6 +42,15 @@ pub enum ExecutorError {
     },
 }
 
+/// What a start came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// The attempt was begun, now or by an earlier call.
+    Begun,
+    /// It is there, and nothing here says that it was begun: whoever did that has lost their memory of it, and of what it told them.
+    Found,
+}
+
 /// What is seen of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
@@ -134,7 +143,7 @@ pub trait Executor: Send + Sync {
     /// What it can give in all.
     fn capacity(&self) -> Capacity;
     /// Starts the attempt, or does nothing when it has been started before. `token` is the attempt's secret.
-    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<(), ExecutorError>;
+    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<Started, ExecutorError>;
     /// What is seen of each attempt now.
     async fn observe(&self, attempts: &[AttemptId]) -> Vec<(AttemptId, Observation)>;
     /// Ends the attempt: politely, then by force, then looks for what is left. Returns once it is over.

@@ -22,7 +22,9 @@ pub use events::{
     DeliveryAttempt, DeliveryFilter, DeliveryRecord, DeliveryStatus, DeliveryTarget, EventLog,
     StoredEvent,
 };
-pub use executor::{Executor, ExecutorError, LogChunk, LogName, Observation, Run, StopOutcome};
+pub use executor::{
+    Executor, ExecutorError, LogChunk, LogName, Observation, Run, Started, StopOutcome,
+};
 pub use fettle_core::admission::{Capacity, Node, Placement, Presence, Room, placement};
 pub use history::{HistoryEntry, HistoryQuery, HistoryRow, HistorySpan};
 pub use index::{

@@ -230,18 +230,19 @@ impl World {
             .job(&job)
             .and_then(|(_, job)| job.live_attempt())
             .is_some_and(|live| {
-                use fettle_model::AttemptStatus::{Planned, Submitted};
-                live.id == *attempt && matches!(live.status, Planned | Submitted)
+                live.id == *attempt && live.status != fettle_model::AttemptStatus::Cancelling
             });
         if !planned {
             return true;
         }
+        let is_found = self.processes.contains_key(attempt);
         self.processes
             .entry(attempt.clone())
             .or_insert(Process::Alive);
         let taken = self.happen(
             Event::AttemptSubmitted {
                 attempt: attempt.clone(),
+                is_found,
             },
             commit,
         );

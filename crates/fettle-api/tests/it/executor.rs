@@ -9,7 +9,8 @@ use fettle_model::{
     AttemptEvidence, AttemptExit, AttemptId, AttemptSpec, StageTimings, UnixMillis,
 };
 use fettle_ports::{
-    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Room, Run, StopOutcome,
+    Capacity, Executor, ExecutorError, LogChunk, LogName, Observation, Room, Run, Started,
+    StopOutcome,
 };
 use tempfile::TempDir;
 
@@ -105,7 +106,7 @@ impl Executor for PretendExecutor {
         })
     }
 
-    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<(), ExecutorError> {
+    async fn start(&self, spec: &AttemptSpec, token: &str) -> Result<Started, ExecutorError> {
         let pretended = Pretended {
             spec: spec.clone(),
             token: token.to_owned(),
@@ -116,7 +117,7 @@ impl Executor for PretendExecutor {
             .unwrap()
             .entry(spec.attempt_id.clone())
             .or_insert(pretended);
-        Ok(())
+        Ok(Started::Begun)
     }
 
     async fn observe(&self, attempts: &[AttemptId]) -> Vec<(AttemptId, Observation)> {

@@ -151,17 +151,40 @@ fn live(job: &mut Job) -> &mut Attempt {
         .expect("find_live returned a job with a live attempt")
 }
 
-pub(super) fn submitted(batch: &mut Batch, id: &AttemptId) -> Result<(), Refusal> {
-    let (_, job) = find_live(batch, id, "a submission")?;
+pub(super) fn submitted(
+    batch: &mut Batch,
+    id: &AttemptId,
+    is_found: bool,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let (at, job) = find_live(batch, id, "a submission")?;
     let attempt = live(job);
-    if attempt.status != AttemptStatus::Planned {
+    let is_news = is_found && !attempt.is_adopted;
+    // One that was found may have reported first.
+    if attempt.status != AttemptStatus::Planned && !is_news {
         return Err(Refusal::Stale {
             what: "a submission",
             present: describe(job),
         });
     }
-    attempt.status = AttemptStatus::Submitted;
+    if attempt.status == AttemptStatus::Planned {
+        attempt.status = AttemptStatus::Submitted;
+    }
+    if is_news {
+        found(attempt, at, context);
+    }
     Ok(())
+}
+
+/// It was not begun by this start: rows that it finished before may have been told to a memory that was lost.
+fn found(attempt: &mut Attempt, at: usize, context: &mut Context) {
+    attempt.is_adopted = true;
+    let tier_num = u32::try_from(at).unwrap_or(u32::MAX);
+    let message = format!(
+        "attempt {} had been begun before and is taken over",
+        attempt.number
+    );
+    context.note_attempt(TimelineKind::Remedy, tier_num, &attempt.id, message);
 }
 
 pub(super) fn refused(
@@ -174,11 +197,16 @@ pub(super) fn refused(
     let policy = batch.healing.clone();
     let (at, job) = find_live(batch, id, "a refused submission")?;
     let attempt = live(job);
-    if attempt.status == AttemptStatus::Running {
+    if attempt.status == AttemptStatus::Running && attempt.is_adopted {
         return Err(Refusal::Stale {
             what: "a refused submission",
             present: describe(job),
         });
+    }
+    // It reports, whatever the backend says of it.
+    if attempt.status == AttemptStatus::Running {
+        found(attempt, at, context);
+        return Ok(());
     }
     attempt.status = AttemptStatus::Ended;
     attempt.ended_at = Some(not_before(context.now, Some(attempt.planned_at)));

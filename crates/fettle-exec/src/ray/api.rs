@@ -34,6 +34,9 @@ const GROUP_LABEL: &str = "ray.io/node-group";
 /// The states of a supervisor that has begun or may begin; Ray filters by one state at its source.
 const LIVING_STATES: [&str; 2] = ["ALIVE", "PENDING_CREATION"];
 
+/// What Ray says, as a 500, of an id that it has.
+const ALREADY_THERE: &str = "already exists. Please use a different submission_id";
+
 /// Why Ray did not do what was asked.
 #[derive(Debug, Error)]
 pub(super) enum RayError {
@@ -51,6 +54,10 @@ pub(super) enum RayError {
 impl RayError {
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    pub(super) fn is_id_taken(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains(ALREADY_THERE))
     }
 }
 

@@ -54,6 +54,9 @@ pub(super) struct Submitted {
     pub(super) workers: u32,
     /// The node that its driver was started on, once Ray says so.
     pub(super) node_id: Option<String>,
+    /// Whether it was found on the cluster, and nothing here said that it had been submitted.
+    #[serde(default)]
+    pub(super) is_found: bool,
 }
 
 impl Submitted {
@@ -148,17 +151,14 @@ impl Inner {
         if let Some(end) = ended(&dir).await? {
             return Ok(end.into());
         }
-        let submitted = match submitted(&dir).await? {
-            Some(submitted) => submitted,
-            None => match self.recover(attempt).await {
-                Ok(Some(submitted)) => submitted,
-                Ok(None) => return Ok(Observation::Unknown),
-                Err(error) => {
-                    return Ok(Observation::Unreachable {
-                        message: error.to_string(),
-                    });
-                }
-            },
+        let submitted = match self.known(attempt).await {
+            Ok(Some(submitted)) => submitted,
+            Ok(None) => return Ok(Observation::Unknown),
+            Err(error) => {
+                return Ok(Observation::Unreachable {
+                    message: error.to_string(),
+                });
+            }
         };
         match self.api.job(attempt.as_str()).await {
             Ok(job) => self.judge(attempt, &dir, submitted, job).await,

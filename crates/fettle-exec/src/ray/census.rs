@@ -93,21 +93,33 @@ impl Inner {
         Ok(outcome)
     }
 
-    /// An attempt of this server's that nothing is written down of here, but that the cluster knows: it is written down again.
-    pub(super) async fn recover(
+    /// What is written down of an attempt of this server's, or else what the cluster knows of it.
+    pub(super) async fn known(
         &self,
         attempt: &AttemptId,
     ) -> Result<Option<Submitted>, ExecutorError> {
+        let read = submitted(&self.dir(attempt)).await;
+        match read.map_err(|error| unavailable(attempt, error))? {
+            Some(submitted) => Ok(Some(submitted)),
+            None => self.recover(attempt).await,
+        }
+    }
+
+    /// Whether the job is the attempt, and reports to this server.
+    pub(super) fn is_ours(&self, job: &Job, attempt: &AttemptId) -> bool {
+        self.named(job)
+            .is_some_and(|named| named.attempt == *attempt)
+    }
+
+    /// An attempt of this server's that nothing is written down of here, but that the cluster knows: it is written down again.
+    async fn recover(&self, attempt: &AttemptId) -> Result<Option<Submitted>, ExecutorError> {
         let failed = |error: RayError| unavailable(attempt, error);
         let job = match self.api.job(attempt.as_str()).await {
             Ok(job) => job,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let is_ours = self
-            .named(&job)
-            .is_some_and(|named| named.attempt == *attempt);
-        if !is_ours {
+        if !self.is_ours(&job, attempt) {
             return Ok(None);
         }
         let supervisors = self.api.supervisors().await.map_err(failed)?;
@@ -119,6 +131,7 @@ impl Inner {
             at: now(),
             workers: own.map_or(1, Supervisor::cores),
             node_id: job.driver_node_id,
+            is_found: true,
         };
         let dir = self.dir(attempt);
         let kept = keep(&dir, Submitted::path(&dir), &submitted).await;

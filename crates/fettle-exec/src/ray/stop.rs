@@ -11,7 +11,7 @@ use fettle_ports::executor::{ExecutorError, StopOutcome};
 use serde_json::json;
 
 use super::api::{Job, JobStatus, SUPERVISOR_NAMESPACE, SUPERVISOR_PREFIX, Submission};
-use super::attempt::{Inner, keep, submitted};
+use super::attempt::{Inner, keep};
 use super::unavailable;
 use crate::record::{StopRecord, now};
 
@@ -32,9 +32,7 @@ impl Inner {
         let dir = self.dir(attempt);
         let ordered = keep(&dir, dir.stop(), &StopRecord { at: now() }).await;
         ordered.map_err(|error| unavailable(attempt, error))?;
-        let known = submitted(&dir).await;
-        let known = known.map_err(|error| unavailable(attempt, error))?;
-        if known.is_none() || dir.ended().exists() {
+        if self.known(attempt).await?.is_none() || dir.ended().exists() {
             return Ok(gone("no driver of the attempt was left"));
         }
         self.end_job(attempt, attempt.as_str()).await

@@ -1,13 +1,14 @@
 //! The submission of an attempt as a job.
 //!
 //! Owns what Ray is told, and the guarantee that an attempt is submitted once: its id is the submission id, which Ray takes only
-//! once. The token travels in the job's environment: whoever may read that may run any code on the cluster.
+//! once. Whose submission it was is known by what is written down here before: without it, a job that is there is a found one. The token
+//! travels in the job's environment: whoever may read that may run any code on the cluster.
 
 use std::collections::BTreeMap;
 
 use fettle_confine::{ATTEMPT_MARKER_ENV, write_atomically};
 use fettle_model::{AttemptId, AttemptSpec, Resources};
-use fettle_ports::executor::ExecutorError;
+use fettle_ports::executor::{ExecutorError, Started};
 use fettle_ports::{Node, Placement, placement};
 use serde_json::json;
 
@@ -29,8 +30,6 @@ const TOKEN_ENV: &str = "FETTLE_ATTEMPT_TOKEN";
 /// Ray kills a stopped job that takes longer than this. A driver gives its workers five seconds.
 const STOP_WAIT_ENV: &str = "RAY_JOB_STOP_WAIT_TIME_S";
 const STOP_WAIT_S: &str = "12";
-/// What Ray says, as a 500, of an id that it has.
-const ALREADY_THERE: &str = "already exists. Please use a different submission_id";
 
 /// The command line. `exec`, so that the driver itself is Ray's child: its exit status is told as it is, and it ends with its
 /// supervisor.
@@ -53,16 +52,20 @@ pub(super) fn env_vars_keys() -> Vec<String> {
 }
 
 impl Inner {
-    /// Submits the attempt, or does nothing when it was submitted before or is not to be any more.
+    /// Submits the attempt, or does nothing when it is there or is not to be any more.
     pub(super) async fn submit(
         &self,
         spec: &AttemptSpec,
         token: &str,
-    ) -> Result<(), ExecutorError> {
+    ) -> Result<Started, ExecutorError> {
         let attempt = &spec.attempt_id;
         let dir = self.dir(attempt);
+        let known = self.known(attempt).await?;
+        if known.is_some_and(|known| known.is_found) {
+            return Ok(Started::Found);
+        }
         if dir.ended().exists() || dir.stop().exists() {
-            return Ok(());
+            return Ok(Started::Begun);
         }
         let seen = self.cluster.seen();
         if seen.outage.is_none() {
@@ -78,6 +81,7 @@ impl Inner {
             at: now(),
             workers: spec.resources.workers(),
             node_id: None,
+            is_found: false,
         };
         // First, so that a job that is there is always known here.
         let kept = blocking(move || {
@@ -90,26 +94,36 @@ impl Inner {
             .submit(&submission(spec, token, package, self.config.workers_max))
             .await
         {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Started::Begun),
             Err(error) => self.was_taken(attempt, error).await,
         }
     }
 
     /// Whether a job is there after all: Ray answers 500 to what it has taken, too.
-    async fn was_taken(&self, attempt: &AttemptId, error: RayError) -> Result<(), ExecutorError> {
-        match &error {
-            RayError::Refused {
-                status: 400,
-                message,
-            } => Err(ExecutorError::Refused {
+    async fn was_taken(
+        &self,
+        attempt: &AttemptId,
+        error: RayError,
+    ) -> Result<Started, ExecutorError> {
+        if let RayError::Refused {
+            status: 400,
+            message,
+        } = error
+        {
+            return Err(ExecutorError::Refused {
                 attempt: attempt.clone(),
-                message: message.clone(),
-            }),
-            RayError::Refused { message, .. } if message.contains(ALREADY_THERE) => Ok(()),
-            _ => match self.api.job(attempt.as_str()).await {
-                Ok(_) => Ok(()),
-                Err(_) => Err(unavailable(attempt, error)),
-            },
+                message,
+            });
+        }
+        match self.api.job(attempt.as_str()).await {
+            Ok(job) if self.is_ours(&job, attempt) => Ok(Started::Begun),
+            // It would never be heard of here; the next attempt has another id.
+            Ok(_) => Err(unavailable(
+                attempt,
+                "Ray has a job with its id that does not report to this server",
+            )),
+            Err(_) if error.is_id_taken() => Ok(Started::Begun),
+            Err(_) => Err(unavailable(attempt, error)),
         }
     }
 
