@@ -93,8 +93,8 @@ def test_a_second_run_of_an_attempt_and_one_that_is_unknown_are_found_and_ended(
         wait_until(job, "STOPPED", "FAILED", None)
     wait_until("other-1", "RUNNING")
     assert driver(attempt)
-    timeline = str(run.diagnosis()["timeline"])
-    assert "a run that does not count (again-1) was ended: Ray has stopped the driver" in timeline, timeline
+    told = "a run that does not count (again-1) was ended: Ray has stopped the driver"
+    wait_for("it is told", lambda: told in str(run.diagnosis()["timeline"]))
     assert heal(run, "kill_duplicates") == heal(run, "adopt_orphans") == []
     remove("other-1")
     api.ok("POST", f"/buckets/{run.bucket}/batches/{run.batch}/cancel", json={})
