@@ -18,7 +18,7 @@ __all__ = ["data", "plugin", "port"]
 
 pytestmark = pytest.mark.skipif(ray_cluster.reason_to_skip() is not None, reason=str(ray_cluster.reason_to_skip()))
 
-TYPE = "name=gpu-worker,max_workers=1,num_cpus=2,num_gpus=1,memory=4GiB"
+TYPE = "name=gpu-worker,max_workers=1,num_cpus=2,num_gpus=2,memory=4GiB"
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def cluster(data: Path, may_start: Path) -> Iterator[Cluster]:
 
 def autoscaling(address: str, may_start: Path) -> dict[str, Any]:
     """A configuration of Ray's cluster launcher, of which only the autoscaler is used."""
-    node = {"CPU": 2, "GPU": 1, "memory": 4 << 30}
+    node = {"CPU": 2, "GPU": 2, "memory": 4 << 30}
     return {
         "cluster_name": "local",
         "max_workers": 1,
@@ -105,28 +105,31 @@ def gpus(api: Api) -> tuple[float, float]:
 
 
 def test_a_job_for_a_gpu_has_the_autoscaler_start_the_node_that_has_it(api: Api, may_start: Path) -> None:
-    assert gpus(api) == (0, 1)
-    run = Run(api, "text_extractor", ["one two"], num_gpus=1)
-    wait_for("it is scaling", lambda: run.model()["health"] == "scaling")
+    assert gpus(api) == (0, 2)
+    both = [Run(api, "text_extractor", ["one two"], num_gpus=1) for _ in range(2)]
+    for run in both:
+        wait_for("it is scaling", lambda run=run: run.model()["health"] == "scaling")  # type: ignore[misc]
+    starting = "the autoscaler is starting 1 gpu-worker"
+    wait_for("that is told", lambda: starting in run.model()["queue_context"]["reason"])
     context = run.model()["queue_context"]
     assert context["jobs"][0]["waits_for"] == "nodes", context
-    assert "the autoscaler is starting 1 gpu-worker" in context["reason"], context
     assert "has had no place for it" in run.diagnosis()["summary"], run.diagnosis()
     # What not even such a node has is refused at once.
-    refused = Run(api, "text_extractor", ["one"], num_gpus=2).ended()
-    assert "the most on one node are 2 cores, 1 GPUs" in str(refused), refused
+    refused = Run(api, "text_extractor", ["one"], num_gpus=3).ended()
+    assert "the most on one node are 2 cores, 2 GPUs" in str(refused), refused
     may_start.touch()
-    ended = run.ended()
-    assert ended["status"] == "COMPLETED", ended
-    assert ended["tier_tasks"][0]["worker_groups"] == [f"{NODE} (GPU 0)"]
-    wait_for("it is ended when it is not needed", lambda: gpus(api) == (0, 1))
+    # Both start at the same moment on a node that has nothing of this server yet.
+    tiers = [run.ended()["tier_tasks"][0] for run in both]
+    assert [(tier["status"], tier["retry_count"]) for tier in tiers] == [("COMPLETED", 0)] * 2, tiers
+    assert sorted(tier["worker_groups"] for tier in tiers) == [[f"{NODE} (GPU 0)"], [f"{NODE} (GPU 1)"]]
+    wait_for("it is ended when it is not needed", lambda: gpus(api) == (0, 2))
 
 
 def test_a_batch_with_work_for_more_has_a_node_started_and_grows_onto_it(api: Api, plugin: str, tmp_path: Path) -> None:
     run = Spread(api, plugin, tmp_path)
     attempt = run.attempt()
     run.hosted(attempt)
-    assert gpus(api) == (1, 0)
+    assert gpus(api) == (2, 0)
     run.finish()
     assert len(run.nodes()) == 2, run.nodes()
     assert run.diagnosis()["infrastructure_events"] == []

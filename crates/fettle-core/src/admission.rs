@@ -356,6 +356,7 @@ mod tests {
         memory_bytes: 4096 << 20,
         jobs: 8,
     };
+
     fn machine() -> Capacity {
         Capacity::of_machine(TOTAL)
     }
@@ -502,6 +503,38 @@ mod tests {
             lacks.contains("1 GPU(s)") && lacks.contains("n3 was lost 12 s ago"),
             "{lacks}"
         );
+    }
+
+    #[test]
+    fn what_a_node_holds_that_comes_on_demand_starts_up_to_the_number_of_those() {
+        let nodes = vec![
+            node(1.0, 0.0, Presence::Alive),
+            node(2.0, 1.0, Presence::OnDemand),
+        ];
+        let room = |num_cpus, num_gpus| Room {
+            num_cpus,
+            num_gpus,
+            ..TOTAL
+        };
+        let capacity = Capacity {
+            now: room(1.0, 0.0),
+            on_demand: room(2.0, 1.0),
+            most: room(3.0, 1.0),
+            nodes,
+            ..machine()
+        };
+        let with_gpus = |n: u8, num_gpus| {
+            let mut job = waiting(n, 1.0, 100, 0);
+            job.resources.num_gpus = num_gpus;
+            job
+        };
+        let list = [with_gpus(1, 1.0), with_gpus(2, 1.0), with_gpus(3, 2.0)];
+        let decided = admit(&list, &capacity, Room::default(), UnixMillis(0));
+        assert_eq!(decided[0].1, Verdict::Admit);
+        let waits = matches!(&decided[1].1, Verdict::Wait { lacks, is_for_nodes: false } if lacks.contains("1 GPU(s) (0 free)"));
+        assert!(waits, "{decided:?}");
+        let refused = matches!(&decided[2].1, Verdict::Refuse { message } if message.contains("are 2 cores, 1 GPUs"));
+        assert!(refused, "{decided:?}");
     }
 
     #[test]
