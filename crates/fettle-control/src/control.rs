@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::ControlConfig;
+use crate::failures::Failures;
 use crate::fence::Fences;
 use crate::orchestrator::{MESSAGES_MAX, Message, Orchestrator};
 use crate::queue::Beat;
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     /// Batches that are not over, as last committed.
     pub(crate) active: RwLock<BTreeMap<BatchId, Arc<Batch>>>,
     pub(crate) fences: Fences,
+    pub(crate) failures: Failures,
     /// Last word of each live attempt.
     pub(crate) live: Mutex<BTreeMap<AttemptId, Live>>,
     /// How long steps of attempts that have ended took.
@@ -99,6 +101,7 @@ impl Control {
             messages: sender,
             active: RwLock::default(),
             fences: Fences::default(),
+            failures: Failures::default(),
             live: Mutex::default(),
             past_steps: Mutex::default(),
             queue: Mutex::default(),

@@ -9,6 +9,7 @@ use fettle_ports::{EffectId, ExecutorError, Started};
 
 use crate::control::Shared;
 use crate::error::RequestError;
+use crate::failures::Over;
 use crate::orchestrator::{is_settled, tell};
 use crate::{rows, spec, token};
 
@@ -29,22 +30,24 @@ pub(crate) fn spawn(shared: &Arc<Shared>, id: EffectId, batch_id: BatchId, effec
 }
 
 async fn carry_out(shared: &Arc<Shared>, id: EffectId, batch_id: &BatchId, effect: &Effect) {
-    let mut failures = 0_u64;
     loop {
         match act(shared, batch_id, effect).await {
             Ok(()) => break,
             Err(error) if is_settled(&error) => break,
-            // An outage lasts many tries, and is said once.
-            Err(error) if failures == 0 => {
-                tracing::warn!(batch = %batch_id, ?effect, %error, "an effect will be tried again until it is done");
+            Err(error) if shared.failures.failed(id, &error.to_string()) => {
+                tracing::warn!(batch = %batch_id, ?effect, %error, "an effect, and each that fails like it, will be tried again until it is done");
             }
-            Err(error) => tracing::debug!(batch = %batch_id, ?effect, %error, failures, "not yet"),
+            Err(error) => tracing::debug!(batch = %batch_id, ?effect, %error, "not yet"),
         }
-        failures += 1;
         tokio::time::sleep(RETRY_WAIT).await;
     }
-    if failures > 0 {
-        tracing::info!(batch = %batch_id, ?effect, failures, "the effect is done");
+    for over in shared.failures.done(id) {
+        let Over {
+            error,
+            effects,
+            seconds,
+        } = over;
+        tracing::warn!(error, effects, seconds, "what failed so is done by now");
     }
     if let Err(error) = shared.ports.store.effect_done(id).await {
         tracing::warn!(batch = %batch_id, ?effect, %error, "an effect will be repeated at the next start");

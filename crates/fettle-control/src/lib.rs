@@ -10,6 +10,7 @@ pub mod control;
 mod effects;
 pub mod error;
 mod facts;
+mod failures;
 mod fence;
 mod grant;
 mod heal;
