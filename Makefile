@@ -70,12 +70,13 @@ $(TOOLS)/bin/cargo-deny: | system
 			&& rm -rf $(TOOLS)/build; \
 	fi
 
-# cargo-nextest gives each test its own process; where it is missing, `cargo test` runs the same tests.
+# cargo-nextest gives each test its own process; where it is missing, `cargo test` runs the same tests. Many wait for processes, so there
+# is one test more at a time than there are cores.
 # `py-spy` and `eu-stack` are there, so that it is tested what they show of a hung plugin.
 rust-tests: build $(VENV)/ready $(MODEL)/model.safetensors
 	@scripts/install-system-packages tests
 	@export PATH="$$PATH:$(abspath $(VENV))/bin"; if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --locked --workspace --no-fail-fast; \
+		cargo nextest run --locked --workspace --no-fail-fast --test-threads "$$(($$(nproc) + 1))"; \
 	else \
 		cargo test --locked --workspace --no-fail-fast; \
 	fi
