@@ -5,7 +5,7 @@
 
 use std::ops::Add;
 
-use fettle_model::{JobId, NODES_STAYED_AWAY, Resources, UnixMillis};
+use fettle_model::{JobId, NO_NODE_HOLDS, NODES_STAYED_AWAY, Resources, UnixMillis};
 
 /// What a backend has, or what is left of it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -279,7 +279,7 @@ pub fn placement(asked: &Resources, nodes: &[Node], now: UnixMillis) -> Placemen
     let to_be_had = || nodes.iter().filter(|node| is_to_be_had(node));
     let most = |amount: fn(&Node) -> f64| to_be_had().map(amount).fold(0.0, f64::max);
     let mut message = format!(
-        "no node of the cluster can hold {}; the most on one node are {} cores, {} GPUs and {}",
+        "{NO_NODE_HOLDS} {}; the most on one node are {} cores, {} GPUs and {}",
         amounts(asked),
         most(|node| node.num_cpus),
         most(|node| node.num_gpus),

@@ -36,7 +36,7 @@ pub use id::{
     DocumentId, IdError, JobId, NamespaceId, ObjectId, PluginId, TaskId, UploadId, WebhookId,
 };
 pub use pulse::{KillOrder, Pulse, RowAtWork, StepHistory, StuckEvidence, WaitsFor};
-pub use resources::{NODES_STAYED_AWAY, Resources, SubmissionParams};
+pub use resources::{NO_NODE_HOLDS, NODES_STAYED_AWAY, Resources, SubmissionParams};
 pub use row::{RowCounts, RowNumber, RowOutcome, RowRanges};
 pub use sketch::Sketch;
 pub use stage::{Stage, StageTiming, StageTimings};

@@ -6,6 +6,8 @@ use crate::UnixMillis;
 
 /// Says in the refusal of a job that machines that could have held it were lost, and nothing of what it asks for is wrong.
 pub const NODES_STAYED_AWAY: &str = "did not come back in time";
+/// Says in the refusal of a job that it asks for more than any one machine of several has.
+pub const NO_NODE_HOLDS: &str = "no node of the cluster can hold";
 
 /// What an attempt of a job may use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //!
 //! Owns failures without a run. It must not read evidence of runs.
 
-use fettle_model::{AttemptStatus, FailureCategory, NODES_STAYED_AWAY, WorkStatus};
+use fettle_model::{AttemptStatus, FailureCategory, NO_NODE_HOLDS, NODES_STAYED_AWAY, WorkStatus};
 
 use crate::case::{Case, CaseKind, Standing};
 use crate::facts::BatchFacts;
@@ -130,6 +130,13 @@ fn refused(scope: &JobScope<'_>, reason: String) -> Case {
     case.recommendations = vec![format!(
         "Retry tier {tier_num} with resources that fit, or run it where there is more."
     )];
+    if scope
+        .told()
+        .is_some_and(|told| told.contains(NO_NODE_HOLDS))
+    {
+        let advice = "If an autoscaler starts such nodes, name their type with --ray-node-type.";
+        case.recommendations.push(advice.to_owned());
+    }
     let each = scope
         .facts
         .node_memory_bytes
@@ -252,6 +259,8 @@ mod tests {
             CaseKind::RequestRefused,
             FailureCategory::Validation,
         );
+        let advice = cases(&facts)[0].recommendations.join(" ");
+        assert!(advice.contains("--ray-node-type"), "{advice}");
         let job = &mut facts.tiers[0].jobs[0];
         job.attempts.clear();
         job.rows_submitted = None;
