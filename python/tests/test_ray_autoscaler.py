@@ -51,7 +51,7 @@ def autoscaling(address: str, may_start: Path) -> dict[str, Any]:
         "cluster_name": "local",
         "max_workers": 1,
         "upscaling_speed": 1,
-        "idle_timeout_minutes": 0.05,
+        "idle_timeout_minutes": 0.1,
         "provider": {
             "type": "external",
             "module": "local_nodes.LocalNodes",
