@@ -16,6 +16,11 @@ from ray.autoscaler.node_provider import NodeProvider
 HEAD = "head"
 
 
+def is_of_this_network(process: Path) -> bool:
+    """Clusters of other tests have nodes with the same addresses."""
+    return os.readlink(process / "ns" / "net") == os.readlink("/proc/self/ns/net")
+
+
 class LocalNodes(NodeProvider):  # type: ignore[misc]
     """Starts nodes at 127.0.0.3 and so on, once there is the file that `may_start` names."""
 
@@ -77,7 +82,7 @@ class LocalNodes(NodeProvider):  # type: ignore[misc]
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                if command[0].endswith("/raylet") and its_own in command:
+                if command[0].endswith("/raylet") and its_own in command and is_of_this_network(entry):
                     os.kill(int(entry.name), signal.SIGTERM)
 
     @staticmethod
