@@ -197,6 +197,8 @@ def test_a_killed_worker_broker_and_actor_are_replaced_and_cost_no_row(
     wait_for("its end is known", lambda: "signal 9 (SIGKILL)" in str(run.diagnosis()))
     kill_and_see_another_host(run, f"engine.pipelines.broker --attempt {attempt}")
     kill_and_see_another_host(run, "ray::Host")
+    # An attempt that ends earlier does not hear of it: that the node is dead, too, is waited for.
+    wait_for("the loss is told", lambda: "ActorDiedError" in str(run.diagnosis()))
     run.finish()
     tier = run.model()["tier_tasks"][0]
     assert tier["retry_count"] == 0, tier
