@@ -195,6 +195,8 @@ def test_a_killed_worker_broker_and_actor_are_replaced_and_cost_no_row(
     attempt = run.attempt()
     os.kill(run.hosted(attempt), signal.SIGKILL)
     wait_for("its end is known", lambda: "signal 9 (SIGKILL)" in str(run.diagnosis()))
+    # Else the first row of the other one of before would pass for one of another host.
+    wait_for("both hosts have done a row", lambda: len(run.folders()) == 3)
     kill_and_see_another_host(run, f"engine.pipelines.broker --attempt {attempt}")
     kill_and_see_another_host(run, "ray::Host")
     # An attempt that ends earlier does not hear of it: that the node is dead, too, is waited for.
