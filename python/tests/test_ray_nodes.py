@@ -199,7 +199,7 @@ def test_a_killed_worker_broker_and_actor_are_replaced_and_cost_no_row(
     wait_for("both hosts have done a row", lambda: len(run.folders()) == 3)
     kill_and_see_another_host(run, f"engine.pipelines.broker --attempt {attempt}")
     kill_and_see_another_host(run, "ray::Host")
-    # An attempt that ends earlier does not hear of it: that the node is dead, too, is waited for.
+    # The broker waits first for the death of the node, which would be the cause.
     wait_for("the loss is told", lambda: "ActorDiedError" in str(run.diagnosis()))
     run.finish()
     tier = run.model()["tier_tasks"][0]
