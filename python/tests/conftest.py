@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -63,7 +64,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = start_server(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("files"), free_port())
+    with serving(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("files"), free_port()) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def serving(data: Path, files: Path, port: int, *more: str) -> Iterator[Server]:
+    """A server that answers, until it is not needed."""
+    running = start_server(data, files, port, *more)
     try:
         wait_until_ready(running)
         yield running

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import ray_cluster
 import requests
-from conftest import Api, Server, free_port, make_api, start_server, stop_server, unique, wait_until_ready
+from conftest import Api, Server, free_port, make_api, serving, start_server, unique, wait_until_ready
 from ray_cluster import DASHBOARD, Cluster, processes, wait_for
 from test_plugins import MANIFEST, fettle
 
@@ -65,12 +65,8 @@ def cluster(data: Path, port: int) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def server(cluster: Cluster, data: Path, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     files = tmp_path_factory.mktemp("files")
-    running = start_server(data, files, port, "--executor", "ray", "--ray-address", DASHBOARD)
-    try:
-        wait_until_ready(running)
+    with serving(data, files, port, "--executor", "ray", "--ray-address", DASHBOARD) as running:
         yield running
-    finally:
-        stop_server(running)
 
 
 @pytest.fixture(scope="module")

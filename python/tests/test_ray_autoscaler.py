@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import ray_cluster
-from conftest import Api, Server, make_api, start_server, stop_server, wait_until_ready
+from conftest import Api, Server, serving
 from ray_cluster import DASHBOARD, HEAD, Cluster, wait_for
-from test_ray import Run, data, port
+from test_ray import Run, api, data, port
 from test_ray_nodes import NODE, Spread, hosts, plugin
 
-__all__ = ["data", "plugin", "port"]
+__all__ = ["api", "data", "plugin", "port"]
 
 pytestmark = pytest.mark.skipif(ray_cluster.reason_to_skip() is not None, reason=str(ray_cluster.reason_to_skip()))
 
@@ -85,17 +85,8 @@ def autoscaling(address: str, may_start: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def server(cluster: Cluster, data: Path, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ray = ["--executor", "ray", "--ray-address", DASHBOARD, "--ray-node-type", TYPE]
-    running = start_server(data, tmp_path_factory.mktemp("files"), port, *ray)
-    try:
-        wait_until_ready(running)
+    with serving(data, tmp_path_factory.mktemp("files"), port, *ray) as running:
         yield running
-    finally:
-        stop_server(running)
-
-
-@pytest.fixture(scope="module")
-def api(server: Server) -> Api:
-    return make_api(server)
 
 
 def gpus(api: Api) -> tuple[float, float]:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import ray_cluster
 import requests
-from conftest import Api, Server, make_api, start_server, stop_server, wait_until_ready
+from conftest import Api, Server, serving
 from ray_cluster import DASHBOARD, Cluster, wait_for
-from test_ray import Run, cluster, data, driver, plugin, port, restart, slow
+from test_ray import Run, api, cluster, data, driver, plugin, port, restart, slow
 
-__all__ = ["cluster", "data", "plugin", "port"]
+__all__ = ["api", "cluster", "data", "plugin", "port"]
 
 pytestmark = pytest.mark.skipif(ray_cluster.reason_to_skip() is not None, reason=str(ray_cluster.reason_to_skip()))
 
@@ -28,17 +28,8 @@ JOBS_MAX = 2
 def server(cluster: Cluster, data: Path, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     files = tmp_path_factory.mktemp("files")
     ray = ["--executor", "ray", "--ray-address", DASHBOARD, "--ray-max-concurrent-jobs", str(JOBS_MAX)]
-    running = start_server(data, files, port, *ray)
-    try:
-        wait_until_ready(running)
+    with serving(data, files, port, *ray) as running:
         yield running
-    finally:
-        stop_server(running)
-
-
-@pytest.fixture(scope="module")
-def api(server: Server) -> Api:
-    return make_api(server)
 
 
 def submit(submission_id: str, entrypoint: str, metadata: dict[str, str], **resources: float) -> None:
