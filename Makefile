@@ -81,9 +81,9 @@ rust-tests: build $(VENV)/ready $(MODEL)/model.safetensors
 		cargo test --locked --workspace --no-fail-fast; \
 	fi
 
-# Two files at a time, of which one uses a Ray cluster at most: they wait for clusters, retries and kills.
+# Two files at a time: most of them wait for clusters, retries and kills.
 python-tests: build $(VENV)/ready $(RAY_VENV)/ready $(MODEL)/model.safetensors
-	FETTLE_BIN="$(abspath $(FETTLE))" $(VENV)/bin/pytest --numprocesses 2 --dist loadgroup python/tests
+	FETTLE_BIN="$(abspath $(FETTLE))" $(VENV)/bin/pytest --numprocesses 2 --dist loadfile python/tests
 
 ray-gauntlet: build $(VENV)/ready $(RAY_VENV)/ready ## every fault of a Ray cluster for real, written to docs/ray-gauntlet.md, and what 200 queued jobs cost it
 	FETTLE_RAY_GAUNTLET="$(CURDIR)/docs/ray-gauntlet.md" FETTLE_BIN="$(abspath $(FETTLE))" \

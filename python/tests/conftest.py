@@ -55,13 +55,6 @@ class Server:
         return f"{self.url}/v1"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run at the same time, those of a file go one by one, and there is one Ray cluster at a time."""
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("ray" if name.startswith("test_ray") else name))
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("files"), free_port()) as running:
